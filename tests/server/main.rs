@@ -1,0 +1,20 @@
+//! Tests against a real redis-server with the module loaded: everything that only Redis itself can show,
+//! such as blocking, persistence, replication, access control and the two versions of its protocol.
+//!
+//! One binary, so that it links once and its tests share two cores fairly. Each test starts a server of its
+//! own. Variables that steer it (none is needed):
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `PHEAN_TEST_MODULE` | the module to load; `none` loads none, and tests that need it are skipped |
+//! | `PHEAN_TEST_SERVER` | the server program; `redis-server` |
+//! | `PHEAN_TEST_SERVER_LOADER` | words put before the program, such as `valgrind -q`; all waits grow tenfold |
+//! | `PHEAN_TEST_KEEP` | if set, the servers' folders are kept |
+
+mod config_example;
+mod harness;
+mod harness_proof;
+mod raw;
+mod reply;
+mod smoke;
+mod waiting;
