@@ -1,1 +1,3 @@
-//! phean
+//! phean: a beanstalkd-style work queue inside redis-server.
+pub mod codec;
+pub mod queue;

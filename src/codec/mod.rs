@@ -1,0 +1,306 @@
+//! FLOOR 1. Events and snapshots as bytes: serde and bincode, behind a version byte.
+//!
+//! ```text
+//! event      version:u8  at_ms:varint  change  change  ...
+//! snapshot   head   = version:u8  jobs:varint  header
+//!            chunk  = job  job  ...                          about 64 KiB each, until all jobs are there
+//! ```
+//!
+//! A change, a job and a header are what bincode 2 makes of the types of [`queue`](crate::queue) in its standard
+//! configuration (little endian, variable-length integers). When one of those types changes, its old form is
+//! kept here under its version, so that every file that was ever written stays readable.
+//!
+//! Everything decoded may come from an enemy: lengths are checked against what is there, nothing is allocated
+//! on a promise, and what the bytes mean is checked by [`Tube::verify`] and its like.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use bincode::config::{Configuration, standard};
+use serde::{Deserialize, Serialize};
+
+use crate::queue::{Change, Header, Invalid, Tube};
+
+/// The version that is written.
+pub const VERSION: u8 = 1;
+
+/// Chunks of a snapshot, and events that rewrite one, are closed once they hold so many bytes.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Bytes that are no event or snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Corrupt {
+    /// Written by a later version of phean.
+    Version(u8),
+    /// Cut off, or not what it should be.
+    Bytes,
+    /// Well formed, but impossible.
+    Invalid(Invalid),
+}
+
+impl fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Corrupt::Version(version) => write!(f, "format version {version} is newer than {VERSION}"),
+            Corrupt::Bytes => write!(f, "the bytes are cut off or damaged"),
+            Corrupt::Invalid(invalid) => invalid.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Corrupt {}
+
+impl From<Invalid> for Corrupt {
+    fn from(invalid: Invalid) -> Corrupt {
+        Corrupt::Invalid(invalid)
+    }
+}
+
+const FORMAT: Configuration = standard();
+
+fn encode(value: &impl Serialize, out: &mut Vec<u8>) {
+    // Writing into a Vec cannot fail, and none of our types refuses to be serialized.
+    let written = bincode::serde::encode_into_std_write(value, out, FORMAT);
+    debug_assert!(written.is_ok());
+}
+
+fn decode<'a, T: Deserialize<'a>>(bytes: &mut &'a [u8]) -> Result<T, Corrupt> {
+    let (value, used) =
+        bincode::serde::borrow_decode_from_slice(bytes, FORMAT).map_err(|_| Corrupt::Bytes)?;
+    *bytes = bytes.get(used..).ok_or(Corrupt::Bytes)?;
+    Ok(value)
+}
+
+fn check_version(bytes: &mut &[u8]) -> Result<(), Corrupt> {
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => {
+            *bytes = rest;
+            Ok(())
+        }
+        Some((&version, _)) => Err(Corrupt::Version(version)),
+        None => Err(Corrupt::Bytes),
+    }
+}
+
+/// Starts an event at `at_ms` in the empty buffer `out`.
+pub fn begin_event(at_ms: u64, out: &mut Vec<u8>) {
+    out.push(VERSION);
+    encode(&at_ms, out);
+}
+
+/// Appends a change to an event.
+pub fn push_change(change: &Change<'_>, out: &mut Vec<u8>) {
+    encode(change, out);
+}
+
+/// Reads an event: its time and its changes, borrowing the bodies. There is at least one change.
+pub fn decode_event(mut bytes: &[u8]) -> Result<(u64, Vec<Change<'_>>), Corrupt> {
+    check_version(&mut bytes)?;
+    let at_ms = decode(&mut bytes)?;
+    let mut changes = Vec::with_capacity(1);
+    while changes.is_empty() || !bytes.is_empty() {
+        changes.push(decode(&mut bytes)?);
+    }
+    Ok((at_ms, changes))
+}
+
+/// Writes a tube as events that build it again from nothing, each about 64 KiB long.
+pub fn rewrite_as_events(tube: &Tube, mut emit: impl FnMut(&[u8])) {
+    let mut event = Vec::with_capacity(CHUNK_BYTES);
+    begin_event(0, &mut event);
+    for job in tube.jobs() {
+        push_change(&Change::Restore(job), &mut event);
+        if event.len() >= CHUNK_BYTES {
+            emit(&event);
+            event.clear();
+            begin_event(0, &mut event);
+        }
+    }
+    push_change(&Change::Head(*tube.header()), &mut event);
+    emit(&event);
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    jobs: u64,
+    header: Header,
+}
+
+/// Writes a tube as a snapshot: its head first, then its chunks.
+pub fn save_snapshot(tube: &Tube, mut emit: impl FnMut(&[u8])) {
+    let mut bytes = vec![VERSION];
+    encode(&Head { jobs: tube.counts().all(), header: *tube.header() }, &mut bytes);
+    emit(&bytes);
+    bytes.clear();
+    for job in tube.jobs() {
+        encode(&job, &mut bytes);
+        if bytes.len() >= CHUNK_BYTES {
+            emit(&bytes);
+            bytes.clear();
+        }
+    }
+    if !bytes.is_empty() {
+        emit(&bytes);
+    }
+}
+
+/// Reads a snapshot piece by piece.
+pub struct Loader {
+    tube: Tube,
+    header: Header,
+    left: u64,
+}
+
+impl Loader {
+    /// Starts with the snapshot's head.
+    pub fn new(mut head: &[u8]) -> Result<Loader, Corrupt> {
+        check_version(&mut head)?;
+        let Head { jobs, header } = decode(&mut head)?;
+        if !head.is_empty() {
+            return Err(Corrupt::Bytes);
+        }
+        Ok(Loader { tube: Tube::default(), header, left: jobs })
+    }
+
+    /// Whether more chunks follow.
+    pub fn wants_more(&self) -> bool {
+        self.left > 0
+    }
+
+    /// Takes the next chunk.
+    pub fn chunk(&mut self, mut bytes: &[u8]) -> Result<(), Corrupt> {
+        if bytes.is_empty() {
+            return Err(Corrupt::Bytes);
+        }
+        while !bytes.is_empty() {
+            self.left = self.left.checked_sub(1).ok_or(Corrupt::Bytes)?;
+            let job = decode(&mut bytes)?;
+            self.tube.restore(&job)?;
+        }
+        Ok(())
+    }
+
+    /// The tube, once all chunks are there.
+    pub fn finish(mut self) -> Result<Tube, Corrupt> {
+        if self.left > 0 {
+            return Err(Corrupt::Bytes);
+        }
+        self.tube.restore_header(self.header)?;
+        Ok(self.tube)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PUT: Change<'static> = Change::Put { id: 7, pri: 1024, delay_ms: 0, ttr_ms: 60_000, body: b"hello" };
+
+    fn event() -> Vec<u8> {
+        let mut event = Vec::new();
+        begin_event(1_790_000_000_000, &mut event);
+        push_change(&PUT, &mut event);
+        push_change(&Change::Reserve { id: 7, n: 1_790_000_000_000, worker: 3, ttr_ms: 60_000 }, &mut event);
+        event
+    }
+
+    #[test]
+    fn an_event_comes_back_as_it_was() {
+        let event = event();
+        let (at_ms, changes) = decode_event(&event).unwrap();
+        assert_eq!(at_ms, 1_790_000_000_000);
+        assert_eq!(changes.len(), 2);
+        assert_eq!(changes[0], PUT);
+    }
+
+    /// The bytes of version 1, written down: whoever changes them must change the version.
+    #[test]
+    fn version_1_is_written_so() {
+        let mut event = Vec::new();
+        begin_event(250, &mut event);
+        push_change(&PUT, &mut event);
+        push_change(&Change::Delete { id: 7 }, &mut event);
+        let put = [0, 7, 251, 0, 4, 0, 251, 0x60, 0xea, 5, b'h', b'e', b'l', b'l', b'o'];
+        let expected: Vec<u8> = [&[1, 250][..], &put, &[2, 7]].concat();
+        assert_eq!(event, expected);
+    }
+
+    #[test]
+    fn every_cut_of_an_event_is_corrupt_or_a_shorter_event() {
+        let event = event();
+        for end in 0..event.len() {
+            if let Ok((_, changes)) = decode_event(&event[..end]) {
+                assert_eq!(changes, [PUT]);
+            }
+        }
+        assert_eq!(decode_event(&[2, 0]), Err(Corrupt::Version(2)));
+        assert_eq!(decode_event(&[]), Err(Corrupt::Bytes));
+        assert_eq!(decode_event(&[1, 0]), Err(Corrupt::Bytes));
+    }
+
+    fn tube(jobs: u64) -> Tube {
+        let mut tube = Tube::new(5);
+        for id in 1..=jobs {
+            let body = vec![b'x'; (id % 300) as usize];
+            tube.apply(id, &Change::Put { id, pri: 9, delay_ms: id % 3, ttr_ms: 60_000, body: &body });
+        }
+        for id in (1..=jobs).step_by(5) {
+            tube.apply(jobs, &Change::Reserve { id, n: jobs, worker: 1, ttr_ms: 1_000 });
+            if id % 10 == 1 {
+                tube.apply(jobs, &Change::Bury { id, pri: 3 });
+            }
+        }
+        tube
+    }
+
+    fn assert_same(a: &Tube, b: &Tube) {
+        assert!(a.jobs().eq(b.jobs()));
+        assert_eq!(a.header(), b.header());
+        assert_eq!(a.counts(), b.counts());
+        b.check().unwrap();
+    }
+
+    #[test]
+    fn a_snapshot_comes_back_as_it_was() {
+        for jobs in [0, 1, 2_000] {
+            let tube = tube(jobs);
+            let mut pieces = Vec::new();
+            save_snapshot(&tube, |piece| pieces.push(piece.to_vec()));
+            let mut loader = Loader::new(&pieces[0]).unwrap();
+            for piece in &pieces[1..] {
+                assert!(loader.wants_more());
+                loader.chunk(piece).unwrap();
+            }
+            assert!(!loader.wants_more());
+            assert_same(&tube, &loader.finish().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_rewritten_tube_comes_back_as_it_was() {
+        for jobs in [0, 1, 2_000] {
+            let tube = tube(jobs);
+            let mut copy = Tube::new(77);
+            rewrite_as_events(&tube, |event| {
+                let (at_ms, changes) = decode_event(event).unwrap();
+                copy.verify(at_ms, &changes).unwrap();
+                for change in &changes {
+                    copy.apply(at_ms, change);
+                }
+            });
+            assert_same(&tube, &copy);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_lies_about_its_jobs_is_corrupt() {
+        let mut pieces = Vec::new();
+        save_snapshot(&tube(3), |piece| pieces.push(piece.to_vec()));
+        let mut loader = Loader::new(&pieces[0]).unwrap();
+        loader.chunk(&pieces[1]).unwrap();
+        assert_eq!(loader.chunk(&pieces[1]), Err(Corrupt::Bytes));
+        assert!(Loader::new(&pieces[0]).unwrap().finish().is_err());
+        assert!(Loader::new(&pieces[1]).is_err());
+    }
+}

@@ -1,0 +1,170 @@
+//! What a request comes to. Every function reads the tube and names the change to make, or `None` when there is
+//! nothing to do. None of them fails and none changes anything.
+
+use super::event::{Change, Then, Why};
+use super::job::{Handle, Job, State};
+use super::jobs::Order;
+use super::time::U48_MAX;
+use super::tube::Tube;
+
+/// What becomes of jobs that go back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retry {
+    /// A job whose attempt is above this is buried instead; `None` for no limit.
+    pub count: Option<u32>,
+    /// How long a job waits after a timeout, a lost connection, or a release that names no delay.
+    pub interval_ms: u64,
+}
+
+/// Who reserves, and for how long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Worker {
+    /// The client's id; 0 when there is none.
+    pub client: u64,
+    /// The reservation's time to run in milliseconds; `None` for the job's own.
+    pub ttr_ms: Option<u64>,
+}
+
+/// The job that a handle names: for a lease, only while that reservation holds.
+pub fn named(tube: &Tube, handle: Handle) -> Option<Job<'_>> {
+    let job = tube.job(handle.id)?;
+    match handle.n {
+        Some(n) => (job.reservation?.n == n).then_some(job),
+        None => Some(job),
+    }
+}
+
+fn reserved(tube: &Tube, handle: Handle) -> Option<Job<'_>> {
+    named(tube, handle).filter(|job| job.state == State::Reserved)
+}
+
+fn hand_out(job: &Job<'_>, now_ms: u64, worker: Worker) -> Change<'static> {
+    // Above the last lease even where that one is remembered, above those that a crash forgot by the clock.
+    let n = job.history.last_n.saturating_add(1).max(now_ms).min(U48_MAX);
+    let client = if worker.client <= U48_MAX { worker.client } else { 0 };
+    Change::Reserve { id: job.id, n, worker: client, ttr_ms: worker.ttr_ms.unwrap_or(job.ttr_ms) }
+}
+
+/// Hands out the most urgent ready job, unless the tube is paused.
+pub fn reserve(tube: &Tube, now_ms: u64, worker: Worker) -> Option<Change<'static>> {
+    if tube.is_paused(now_ms) {
+        return None;
+    }
+    tube.first(Order::Ready).map(|job| hand_out(&job, now_ms, worker))
+}
+
+/// Hands out one job if it is ready, delayed or buried, whether the tube is paused or not.
+pub fn reserve_job(tube: &Tube, handle: Handle, now_ms: u64, worker: Worker) -> Option<Change<'static>> {
+    let job = named(tube, handle).filter(|job| job.state != State::Reserved)?;
+    Some(hand_out(&job, now_ms, worker))
+}
+
+/// Deletes a job in any state.
+pub fn delete(tube: &Tube, handle: Handle) -> Option<Change<'static>> {
+    named(tube, handle).map(|job| Change::Delete { id: job.id })
+}
+
+/// Releases a reserved job. Without `delay_ms` it waits as long as `retry` says; an untried one not at all.
+pub fn release(
+    tube: &Tube,
+    handle: Handle,
+    pri: Option<u32>,
+    delay_ms: Option<u64>,
+    untried: bool,
+    retry: Retry,
+) -> Option<Change<'static>> {
+    let why = if untried { Why::Untried } else { Why::Released };
+    reserved(tube, handle).map(|job| send_back(&job, why, pri, delay_ms, retry))
+}
+
+/// Gives back a reserved job whose connection closed.
+pub fn lose(tube: &Tube, handle: Handle, retry: Retry) -> Option<Change<'static>> {
+    reserved(tube, handle).map(|job| send_back(&job, Why::Lost, None, None, retry))
+}
+
+/// Gives back a reserved job that its worker never heard of.
+pub fn undeliver(tube: &Tube, handle: Handle) -> Option<Change<'static>> {
+    reserved(tube, handle).map(|job| send_back(&job, Why::Undelivered, None, None, Retry::default()))
+}
+
+fn send_back(
+    job: &Job<'_>,
+    why: Why,
+    pri: Option<u32>,
+    delay_ms: Option<u64>,
+    retry: Retry,
+) -> Change<'static> {
+    let counts = !matches!(why, Why::Untried | Why::Undelivered);
+    let attempts = if counts { job.attempt() } else { job.history.attempts };
+    let delay_ms = delay_ms.unwrap_or(if counts { retry.interval_ms } else { 0 });
+    let then = match delay_ms {
+        _ if retry.count.is_some_and(|limit| attempts > limit) => Then::Buried,
+        0 => Then::Ready,
+        delay_ms => Then::Delayed { delay_ms },
+    };
+    Change::Return { id: job.id, why, then, pri: pri.unwrap_or(job.pri) }
+}
+
+/// Buries a reserved job.
+pub fn bury(tube: &Tube, handle: Handle, pri: Option<u32>) -> Option<Change<'static>> {
+    reserved(tube, handle).map(|job| Change::Bury { id: job.id, pri: pri.unwrap_or(job.pri) })
+}
+
+/// Gives a reservation a new deadline: `for_ms` from now, or its whole time to run.
+pub fn touch(tube: &Tube, handle: Handle, for_ms: Option<u64>) -> Option<Change<'static>> {
+    let job = reserved(tube, handle)?;
+    Some(Change::Touch { id: job.id, for_ms: for_ms.unwrap_or(job.reservation?.ttr_ms) })
+}
+
+/// Kicks the next job: the oldest buried one or, if none is buried, the delayed one that is due soonest.
+/// `order` stays the same for all jobs of one kick; [`kickable`] tells it.
+pub fn kick(tube: &Tube, order: Order) -> Option<Change<'static>> {
+    tube.first(order).map(|job| Change::Kick { id: job.id })
+}
+
+/// The order in which a kick takes jobs now.
+pub fn kickable(tube: &Tube) -> Order {
+    if tube.counts().of(State::Buried) > 0 { Order::Buried } else { Order::Delayed }
+}
+
+/// Kicks one job if it is buried or delayed.
+pub fn kick_job(tube: &Tube, handle: Handle) -> Option<Change<'static>> {
+    let job = named(tube, handle).filter(|job| matches!(job.state, State::Buried | State::Delayed))?;
+    Some(Change::Kick { id: job.id })
+}
+
+/// Gives a job in any state another priority.
+pub fn prioritize(tube: &Tube, handle: Handle, pri: u32) -> Option<Change<'static>> {
+    named(tube, handle).map(|job| Change::Prioritize { id: job.id, pri })
+}
+
+/// Delays a ready, delayed or buried job.
+pub fn delay(tube: &Tube, handle: Handle, delay_ms: u64) -> Option<Change<'static>> {
+    let job = named(tube, handle).filter(|job| job.state != State::Reserved)?;
+    Some(Change::Delay { id: job.id, delay_ms })
+}
+
+/// What is due at this time, the most overdue first: a promotion, a timeout, or the end of the pause. Called
+/// early or again it names nothing, so ticks do no harm.
+pub fn due(tube: &Tube, now_ms: u64, retry: Retry) -> Option<Change<'static>> {
+    let overdue = |key: Option<u64>| key.filter(|at| *at <= now_ms).unwrap_or(u64::MAX);
+    let promotion = overdue(tube.jobs.first_key(Order::Delayed));
+    let timeout = overdue(tube.jobs.first_key(Order::Deadline));
+    let resumption = overdue(Some(tube.header.paused_until_ms).filter(|until| *until != 0));
+    let first = promotion.min(timeout).min(resumption);
+    if first == u64::MAX {
+        None
+    } else if first == resumption {
+        Some(Change::Resume)
+    } else if first == promotion {
+        tube.first(Order::Delayed).map(|job| Change::Promote { id: job.id })
+    } else {
+        tube.first(Order::Deadline).map(|job| send_back(&job, Why::TimedOut, None, None, retry))
+    }
+}
+
+/// Takes the tube away once it has been idle for `linger_ms`.
+pub fn remove(tube: &Tube, now_ms: u64, linger_ms: u64) -> Option<Change<'static>> {
+    let is_over = tube.header.used_at_ms.saturating_add(linger_ms) <= now_ms;
+    (tube.is_idle() && is_over).then_some(Change::Remove)
+}

@@ -1,0 +1,405 @@
+//! All jobs of a tube: found by id, and taken in five orders.
+//!
+//! The jobs are packed in [segments](super::segment) of about a hundred, in the order of their ids, and the
+//! segments stand in a tree by their first id. An order is a set of (smallest key in the segment, segment): its
+//! first entry names the segment with the first job, and the few jobs in there are looked through. So five
+//! orders cost less than a byte a job, a put that does not change its segment's smallest keys changes no order,
+//! and everything grows by small pieces.
+//!
+//! With n jobs, finding, adding, changing, deleting one and naming the first of an order cost O(log n) steps
+//! over the segments plus a look at no more than [`SLOTS_MAX`] jobs.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use super::event::States;
+use super::job::{Job, State};
+#[cfg(doc)]
+use super::segment::SLOTS_MAX;
+use super::segment::{NO_KEY, Segment, Shape};
+
+/// The orders in which jobs are taken. Jobs with the same key are taken by id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Ready jobs, the most urgent first.
+    Ready,
+    /// Delayed jobs, the soonest due first.
+    Delayed,
+    /// Reserved jobs, the soonest deadline first.
+    Deadline,
+    /// Reserved jobs, the longest held first.
+    Held,
+    /// Buried jobs, the first buried first.
+    Buried,
+}
+
+/// How many orders there are.
+pub(super) const ORDERS: usize = 5;
+
+impl Order {
+    pub(super) const ALL: [Order; ORDERS] =
+        [Order::Ready, Order::Delayed, Order::Deadline, Order::Held, Order::Buried];
+
+    /// The order in which the jobs of a state go.
+    pub fn of(state: State) -> Order {
+        match state {
+            State::Ready => Order::Ready,
+            State::Delayed => Order::Delayed,
+            State::Reserved => Order::Deadline,
+            State::Buried => Order::Buried,
+        }
+    }
+}
+
+/// A priority below this is urgent in beanstalkd's statistics.
+const URGENT_BELOW: u32 = 1024;
+
+/// How many jobs stand where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    by_state: [u64; 4],
+    /// Ready jobs with a priority below 1024.
+    pub urgent: u64,
+}
+
+impl Counts {
+    /// Jobs in a state.
+    pub fn of(&self, state: State) -> u64 {
+        self.by_state[state as usize]
+    }
+
+    /// Jobs in all states.
+    pub fn all(&self) -> u64 {
+        self.by_state.iter().sum()
+    }
+
+    fn add(&mut self, state: State, pri: u32) {
+        self.by_state[state as usize] += 1;
+        self.urgent += u64::from(state == State::Ready && pri < URGENT_BELOW);
+    }
+
+    fn take(&mut self, state: State, pri: u32) {
+        self.by_state[state as usize] -= 1;
+        self.urgent -= u64::from(state == State::Ready && pri < URGENT_BELOW);
+    }
+
+    /// The counts after those of `other` came to them.
+    pub fn plus(&mut self, other: &Counts) {
+        self.by_state.iter_mut().zip(other.by_state).for_each(|(mine, theirs)| *mine += theirs);
+        self.urgent += other.urgent;
+    }
+
+    /// The counts after those of `other`, which were in them, went.
+    pub fn minus(&mut self, other: &Counts) {
+        self.by_state
+            .iter_mut()
+            .zip(other.by_state)
+            .for_each(|(mine, theirs)| *mine = mine.saturating_sub(theirs));
+        self.urgent = self.urgent.saturating_sub(other.urgent);
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Jobs {
+    segments: BTreeMap<u64, Box<Segment>>,
+    orders: [BTreeSet<(u64, u64)>; ORDERS],
+    counts: Counts,
+    bytes: usize,
+    /// An emptied segment, kept for a tube that keeps running empty.
+    spare: Option<Box<Segment>>,
+}
+
+impl Clone for Jobs {
+    fn clone(&self) -> Jobs {
+        Jobs {
+            segments: self.segments.clone(),
+            orders: self.orders.clone(),
+            counts: self.counts,
+            bytes: self.bytes,
+            spare: None,
+        }
+    }
+}
+
+impl Jobs {
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Bytes of memory: the segments, and about what the trees above them take.
+    pub(super) fn bytes(&self) -> usize {
+        const PER_SEGMENT: usize = 3 * 2 * (size_of::<u64>() + size_of::<usize>());
+        self.bytes + self.segments.len() * PER_SEGMENT
+    }
+
+    /// How many pieces of memory there are to free.
+    pub(super) fn pieces(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Appends a ready job without history. Its id must be above every id in the tube.
+    pub(super) fn put(&mut self, id: u64, created_ms: u64, pri: u32, ttr_ms: u64, body: &[u8]) {
+        self.append(id, created_ms, body.len(), |segment| {
+            segment.push(id, created_ms, pri, ttr_ms, body);
+        });
+        self.counts.add(State::Ready, pri);
+    }
+
+    /// Appends a job in whatever state. Its id must be above every id in the tube.
+    pub(super) fn restore(&mut self, job: &Job<'_>) {
+        self.append(job.id, job.created_ms, job.body.len(), |segment| segment.push_job(job));
+        self.counts.add(job.state, job.pri);
+    }
+
+    fn append(&mut self, id: u64, created_ms: u64, body_len: usize, push: impl FnOnce(&mut Segment)) {
+        if let Some(mut last) = self.segments.last_entry() {
+            if last.get().fits(id, created_ms, body_len) {
+                let segment = last.get_mut();
+                let (before, bytes) = (segment.keys(), segment.bytes());
+                push(segment);
+                self.bytes = self.bytes + segment.bytes() - bytes;
+                let (base, after) = (segment.base_id(), segment.keys());
+                self.reorder(base, before, after);
+                return;
+            }
+            let bytes = last.get().bytes();
+            last.get_mut().seal();
+            self.bytes = self.bytes + last.get().bytes() - bytes;
+        }
+        let mut segment = match self.spare.take() {
+            Some(mut spare) => {
+                spare.reset(id, created_ms);
+                spare
+            }
+            None => Box::new(Segment::new(id, created_ms)),
+        };
+        push(&mut segment);
+        self.insert(segment);
+    }
+
+    fn insert(&mut self, segment: Box<Segment>) {
+        self.bytes += segment.bytes();
+        self.reorder(segment.base_id(), [NO_KEY; ORDERS], segment.keys());
+        self.segments.insert(segment.base_id(), segment);
+    }
+
+    fn take_segment(&mut self, base: u64) -> Option<Box<Segment>> {
+        let segment = self.segments.remove(&base)?;
+        self.bytes -= segment.bytes();
+        self.reorder(base, segment.keys(), [NO_KEY; ORDERS]);
+        Some(segment)
+    }
+
+    /// Moves a segment within the orders where its smallest key changed.
+    fn reorder(&mut self, base: u64, before: [u64; ORDERS], after: [u64; ORDERS]) {
+        for (order, (before, after)) in self.orders.iter_mut().zip(before.into_iter().zip(after)) {
+            if before != after {
+                if before != NO_KEY {
+                    order.remove(&(before, base));
+                }
+                if after != NO_KEY {
+                    order.insert((after, base));
+                }
+            }
+        }
+    }
+
+    fn segment_of(&self, id: u64) -> Option<&Segment> {
+        self.segments.range(..=id).next_back().map(|(_, segment)| &**segment)
+    }
+
+    /// The job `id`.
+    pub(super) fn get(&self, id: u64) -> Option<Job<'_>> {
+        let segment = self.segment_of(id)?;
+        segment.find(id).map(|slot| segment.job(slot))
+    }
+
+    /// Changes the job `id`; `false` if there is none.
+    pub(super) fn update(&mut self, id: u64, change: impl FnOnce(&mut Shape)) -> bool {
+        let Some((_, segment)) = self.segments.range_mut(..=id).next_back() else { return false };
+        let Some(slot) = segment.find(id) else { return false };
+        let (before, bytes) = (segment.keys(), segment.bytes());
+        let (old, new) = segment.update(slot, change);
+        self.bytes = self.bytes + segment.bytes() - bytes;
+        let (base, after) = (segment.base_id(), segment.keys());
+        self.reorder(base, before, after);
+        self.counts.take(old.state, old.pri);
+        self.counts.add(new.state, new.pri);
+        true
+    }
+
+    /// Deletes the job `id`; `false` if there is none.
+    pub(super) fn remove(&mut self, id: u64) -> bool {
+        let Some((_, segment)) = self.segments.range_mut(..=id).next_back() else { return false };
+        let Some(slot) = segment.find(id) else { return false };
+        let (before, bytes) = (segment.keys(), segment.bytes());
+        let old = segment.remove(slot);
+        self.bytes = self.bytes + segment.bytes() - bytes;
+        let (base, after) = (segment.base_id(), segment.keys());
+        let (is_empty, is_wasteful) = (segment.live() == 0, segment.is_wasteful());
+        self.reorder(base, before, after);
+        self.counts.take(old.state, old.pri);
+        if is_empty {
+            self.spare = self.take_segment(base);
+            if let Some(spare) = &mut self.spare {
+                spare.reset(0, 0);
+            }
+        } else if is_wasteful {
+            self.tidy(base);
+        }
+        true
+    }
+
+    /// Packs a segment anew, and takes over the next one if both have become small.
+    fn tidy(&mut self, base: u64) {
+        let Some(segment) = self.take_segment(base) else { return };
+        let mut packed = segment.packed();
+        let next = self.segments.range(base..).next();
+        if let Some(next) = next.filter(|(_, next)| packed.can_absorb(next)).map(|(base, _)| *base)
+            && let Some(next) = self.take_segment(next)
+        {
+            packed.absorb(&next);
+        }
+        self.insert(Box::new(packed));
+    }
+
+    /// The first job in an order.
+    pub(super) fn first(&self, order: Order) -> Option<Job<'_>> {
+        let (_, base) = self.orders[order as usize].first()?;
+        let segment = self.segments.get(base)?;
+        segment.first(order).map(|slot| segment.job(slot))
+    }
+
+    /// The smallest key in an order: a priority, a time, or a burial's number.
+    pub(super) fn first_key(&self, order: Order) -> Option<u64> {
+        self.orders[order as usize].first().map(|(key, _)| *key)
+    }
+
+    /// The ids of the first `count` jobs in an order. Costs O(count) looks at segments at most.
+    pub(super) fn ordered(&self, order: Order, count: usize) -> Vec<u64> {
+        let mut ids = Vec::new();
+        let mut waiting = BinaryHeap::new();
+        let mut segments = self.orders[order as usize].iter().peekable();
+        while ids.len() < count {
+            // A segment's jobs join as soon as its smallest key could be the next one.
+            while let Some(entry) = segments.next_if(|entry| waiting.peek().is_none_or(|Reverse(w)| *entry <= w))
+            {
+                let Some(segment) = self.segments.get(&entry.1) else { continue };
+                waiting.extend(segment.entries(order).map(|(key, slot)| Reverse((key, segment.id(slot)))));
+            }
+            let Some(Reverse((_, id))) = waiting.pop() else { break };
+            ids.push(id);
+        }
+        ids
+    }
+
+    /// The jobs with an id of at least `id`, by id.
+    pub(super) fn from(&self, id: u64) -> impl Iterator<Item = Job<'_>> {
+        self.segments_from(id)
+            .flat_map(move |segment| segment.living_from(id).map(move |slot| segment.job(slot)))
+    }
+
+    fn segments_from(&self, id: u64) -> impl Iterator<Item = &Segment> {
+        let base = self.segments.range(..=id).next_back().map_or(id, |(base, _)| *base);
+        self.segments.range(base..).map(|(_, segment)| &**segment)
+    }
+
+    /// Walks over the jobs with an id of at least `id`, by id, for at most `count` steps, and gives those in
+    /// `state` (in any state if `None`) to `visit`. A segment with no job in that state takes a single step.
+    /// Returns the id to go on from, or `None` at the end.
+    pub(super) fn scan(
+        &self,
+        id: u64,
+        state: Option<State>,
+        count: usize,
+        mut visit: impl FnMut(&Job<'_>),
+    ) -> Option<u64> {
+        let mut steps = 0;
+        for segment in self.segments_from(id) {
+            if state.is_some_and(|state| segment.keys()[Order::of(state) as usize] == NO_KEY) {
+                if steps >= count {
+                    return Some(segment.base_id().max(id));
+                }
+                steps += 1;
+                continue;
+            }
+            for slot in segment.living_from(id) {
+                if steps >= count {
+                    return Some(segment.id(slot));
+                }
+                steps += 1;
+                let job = segment.job(slot);
+                if state.is_none_or(|state| state == job.state) {
+                    visit(&job);
+                }
+            }
+        }
+        None
+    }
+
+    /// Deletes all jobs in `states`, and returns everything that can be freed at leisure. Costs as much as
+    /// looking at those segments that keep a job.
+    pub(super) fn clear(&mut self, states: States) -> Jobs {
+        let kept: BTreeSet<u64> = State::ALL
+            .into_iter()
+            .filter(|state| !states.has(*state))
+            .flat_map(|state| self.orders[Order::of(state) as usize].iter().map(|(_, base)| *base))
+            .collect();
+        let mut old = std::mem::take(self);
+        for base in kept {
+            let Some(segment) = old.segments.remove(&base) else { continue };
+            for slot in segment.living_from(0) {
+                let job = segment.job(slot);
+                if !states.has(job.state) {
+                    self.restore(&job);
+                }
+            }
+        }
+        old
+    }
+
+    /// What must hold of the structure; `Err` says what does not.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let mut counts = Counts::default();
+        let mut bytes = 0;
+        let mut orders: [BTreeSet<(u64, u64)>; ORDERS] = Default::default();
+        let mut last_id = 0;
+        for (base, segment) in &self.segments {
+            if *base != segment.base_id() || segment.live() == 0 {
+                return Err(format!("segment {base} is empty or misnamed"));
+            }
+            bytes += segment.bytes();
+            for order in Order::ALL {
+                let smallest = segment.entries(order).map(|(key, _)| key).min().unwrap_or(NO_KEY);
+                if smallest != segment.keys()[order as usize] {
+                    return Err(format!("segment {base}: smallest key of {order:?} is {smallest}"));
+                }
+                if smallest != NO_KEY {
+                    orders[order as usize].insert((smallest, *base));
+                }
+            }
+            let mut living = 0;
+            let mut body_bytes = 0;
+            for slot in segment.living_from(0) {
+                let job = segment.job(slot);
+                if job.id <= last_id || job.id < *base {
+                    return Err(format!("job {} stands after {last_id} in segment {base}", job.id));
+                }
+                last_id = job.id;
+                living += 1;
+                body_bytes += job.body.len();
+                counts.add(job.state, job.pri);
+            }
+            if living != segment.live() || body_bytes != segment.body_bytes() {
+                return Err(format!("segment {base} miscounts its living"));
+            }
+        }
+        if orders != self.orders {
+            return Err("an order names the wrong segments".to_string());
+        }
+        if counts != self.counts || bytes != self.bytes {
+            return Err(format!("counts {:?} are {counts:?}, bytes {} are {bytes}", self.counts, self.bytes));
+        }
+        Ok(())
+    }
+}

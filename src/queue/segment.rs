@@ -1,0 +1,499 @@
+//! About a hundred jobs packed together: the unit in which a tube grows, shrinks and is searched.
+//!
+//! ```text
+//! slots   [id created pri start ttr state] [..] [..]     24 bytes a job, in the order of ids
+//! bodies  body of slot 0 | body of slot 1 | body of slot 2 ...
+//! timings, reservations, histories                       only of the jobs that have them
+//! keys    for each order the smallest key among the jobs here
+//! ```
+//!
+//! Ids of a tube only grow, so jobs are only ever appended. A deleted job leaves a dead slot and a hole among
+//! the bodies; when more than half of the segment is dead it is packed anew. That costs each job at most one
+//! copy of its body on average, and keeps the memory within twice of what the living jobs need.
+
+use super::job::{History, Job, Reservation, State, Timing};
+use super::jobs::{ORDERS, Order};
+use super::time::U48;
+
+/// So many jobs fit in a segment, dead ones included: the ready ones are the bits of a `u128`.
+pub(super) const SLOTS_MAX: usize = 128;
+
+/// A segment takes no further body once its bodies hold so many bytes. A larger body has its own segment.
+const BODIES_TARGET: usize = 8192;
+
+/// The key of an order that has no job in a segment.
+pub(super) const NO_KEY: u64 = u64::MAX;
+
+const DEAD: u8 = 4;
+
+/// What every job has. Ids and creation times count from the segment's first.
+#[derive(Clone)]
+struct Slot {
+    id: u32,
+    created: u32,
+    pri: u32,
+    start: u32,
+    ttr_ms: U48,
+    state: u8,
+}
+
+#[derive(Clone, Copy)]
+struct PackedTiming {
+    at: U48,
+    delay_ms: U48,
+}
+
+#[derive(Clone, Copy)]
+struct PackedReservation {
+    n: U48,
+    deadline_ms: U48,
+    reserved_at_ms: U48,
+    worker: U48,
+    ttr_ms: U48,
+}
+
+/// What few jobs of a segment have, by slot. Grows by half, so that little is spare.
+#[derive(Clone)]
+struct Sparse<T> {
+    entries: Vec<(u8, T)>,
+}
+
+impl<T: Copy> Sparse<T> {
+    const fn new() -> Sparse<T> {
+        Sparse { entries: Vec::new() }
+    }
+
+    fn position(&self, slot: usize) -> Result<usize, usize> {
+        self.entries.binary_search_by(|(s, _)| usize::from(*s).cmp(&slot))
+    }
+
+    fn get(&self, slot: usize) -> Option<T> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        self.position(slot).ok().map(|i| self.entries[i].1)
+    }
+
+    fn set(&mut self, slot: usize, value: Option<T>) {
+        match (self.position(slot), value) {
+            (Ok(i), Some(value)) => self.entries[i].1 = value,
+            (Ok(i), None) => {
+                self.entries.remove(i);
+                if self.entries.capacity() > 8 && self.entries.len() < self.entries.capacity() / 4 {
+                    self.entries.shrink_to(self.entries.len() * 2);
+                }
+            }
+            (Err(_), None) => {}
+            (Err(i), Some(value)) => {
+                if self.entries.len() == self.entries.capacity() {
+                    self.entries.reserve_exact((self.entries.len() / 2).max(2));
+                }
+                self.entries.insert(i, (slot as u8, value));
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<(u8, T)>()
+    }
+}
+
+/// Everything about a job that can change, read out of its segment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) pri: u32,
+    pub(super) state: State,
+    pub(super) timing: Timing,
+    pub(super) reservation: Reservation,
+    pub(super) history: History,
+}
+
+impl Shape {
+    /// The job's key in each order; [`NO_KEY`] in those where it does not stand.
+    fn keys(&self) -> [u64; ORDERS] {
+        let mut keys = [NO_KEY; ORDERS];
+        match self.state {
+            State::Ready => keys[Order::Ready as usize] = u64::from(self.pri),
+            State::Delayed => keys[Order::Delayed as usize] = self.timing.at,
+            State::Reserved => {
+                keys[Order::Deadline as usize] = self.reservation.deadline_ms;
+                keys[Order::Held as usize] = self.reservation.reserved_at_ms;
+            }
+            State::Buried => keys[Order::Buried as usize] = self.timing.at,
+        }
+        keys
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Segment {
+    base_id: u64,
+    base_created_ms: u64,
+    ready: u128,
+    keys: [u64; ORDERS],
+    slots: Vec<Slot>,
+    bodies: Vec<u8>,
+    timings: Sparse<PackedTiming>,
+    reservations: Sparse<PackedReservation>,
+    histories: Sparse<History>,
+    live: usize,
+    dead_bytes: usize,
+}
+
+impl Segment {
+    /// An empty segment for jobs whose ids and creation times are at least these.
+    pub(super) const fn new(base_id: u64, base_created_ms: u64) -> Segment {
+        Segment {
+            base_id,
+            base_created_ms,
+            ready: 0,
+            keys: [NO_KEY; ORDERS],
+            slots: Vec::new(),
+            bodies: Vec::new(),
+            timings: Sparse::new(),
+            reservations: Sparse::new(),
+            histories: Sparse::new(),
+            live: 0,
+            dead_bytes: 0,
+        }
+    }
+
+    /// Empties the segment and keeps a little of its room, to be filled anew from this base on.
+    pub(super) fn reset(&mut self, base_id: u64, base_created_ms: u64) {
+        self.base_id = base_id;
+        self.base_created_ms = base_created_ms;
+        self.slots.clear();
+        self.slots.shrink_to(16);
+        self.bodies.clear();
+        self.bodies.shrink_to(1024);
+        self.timings = Sparse::new();
+        self.reservations.entries.clear();
+        self.reservations.entries.shrink_to(8);
+        self.histories = Sparse::new();
+        self.ready = 0;
+        self.keys = [NO_KEY; ORDERS];
+        self.live = 0;
+        self.dead_bytes = 0;
+    }
+
+    pub(super) fn live(&self) -> usize {
+        self.live
+    }
+
+    pub(super) fn base_id(&self) -> u64 {
+        self.base_id
+    }
+
+    /// The smallest key of each order.
+    pub(super) fn keys(&self) -> [u64; ORDERS] {
+        self.keys
+    }
+
+    /// Bytes of memory, as far as they can be known from here.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Segment>()
+            + self.slots.capacity() * size_of::<Slot>()
+            + self.bodies.capacity()
+            + self.timings.bytes()
+            + self.reservations.bytes()
+            + self.histories.bytes()
+    }
+
+    /// Whether a job with this id, creation time and length of body can be appended.
+    pub(super) fn fits(&self, id: u64, created_ms: u64, body_len: usize) -> bool {
+        let has_room = self.slots.len() < SLOTS_MAX && self.bodies.len() + body_len <= BODIES_TARGET;
+        (self.slots.is_empty() || has_room) && self.covers(id, created_ms)
+    }
+
+    /// Whether id and creation time can be told as a small distance from the segment's base.
+    fn covers(&self, id: u64, created_ms: u64) -> bool {
+        let is_near = |value: u64, base: u64| value.checked_sub(base).is_some_and(|d| d <= u64::from(u32::MAX));
+        is_near(id, self.base_id) && is_near(created_ms, self.base_created_ms)
+    }
+
+    /// Appends a ready job with no history. Its id is above all ids here, and it [fits](Segment::fits).
+    pub(super) fn push(&mut self, id: u64, created_ms: u64, pri: u32, ttr_ms: u64, body: &[u8]) -> usize {
+        let slot = self.slots.len();
+        let start = self.bodies.len();
+        self.make_room(body.len());
+        self.bodies.extend_from_slice(body);
+        self.slots.push(Slot {
+            id: (id - self.base_id) as u32,
+            created: (created_ms - self.base_created_ms) as u32,
+            pri,
+            start: start as u32,
+            ttr_ms: U48::new(ttr_ms),
+            state: State::Ready as u8,
+        });
+        self.live += 1;
+        self.ready |= 1 << slot;
+        let key = &mut self.keys[Order::Ready as usize];
+        *key = (*key).min(u64::from(pri));
+        slot
+    }
+
+    /// Makes room for a body in steps that the allocator has exact sizes for.
+    fn make_room(&mut self, body_len: usize) {
+        let needed = self.bodies.len() + body_len;
+        if needed > self.bodies.capacity() {
+            let capacity = if needed <= BODIES_TARGET { needed.next_power_of_two().max(64) } else { needed };
+            self.bodies.reserve_exact(capacity - self.bodies.len());
+        }
+    }
+
+    /// Appends a job in whatever state.
+    pub(super) fn push_job(&mut self, job: &Job<'_>) {
+        let slot = self.push(job.id, job.created_ms, job.pri, job.ttr_ms, job.body);
+        self.update(slot, |shape| {
+            shape.state = job.state;
+            shape.timing = job.timing;
+            shape.reservation = job.reservation.unwrap_or_default();
+            shape.history = job.history;
+        });
+    }
+
+    /// Gives back the room that will not be used, once nothing more is appended.
+    pub(super) fn seal(&mut self) {
+        if self.bodies.capacity() - self.bodies.len() > self.bodies.len() / 16 {
+            self.bodies.shrink_to_fit();
+        }
+        self.slots.shrink_to_fit();
+    }
+
+    /// The slot of the living job `id`.
+    pub(super) fn find(&self, id: u64) -> Option<usize> {
+        let offset = u32::try_from(id.checked_sub(self.base_id)?).ok()?;
+        let slot = self.slots.binary_search_by(|slot| slot.id.cmp(&offset)).ok()?;
+        (self.slots[slot].state != DEAD).then_some(slot)
+    }
+
+    fn state(&self, slot: usize) -> Option<State> {
+        match self.slots[slot].state {
+            0 => Some(State::Ready),
+            1 => Some(State::Delayed),
+            2 => Some(State::Reserved),
+            3 => Some(State::Buried),
+            _ => None,
+        }
+    }
+
+    pub(super) fn id(&self, slot: usize) -> u64 {
+        self.base_id + u64::from(self.slots[slot].id)
+    }
+
+    fn created_ms(&self, slot: usize) -> u64 {
+        self.base_created_ms + u64::from(self.slots[slot].created)
+    }
+
+    fn body_range(&self, slot: usize) -> std::ops::Range<usize> {
+        let end = self.slots.get(slot + 1).map_or(self.bodies.len(), |next| next.start as usize);
+        self.slots[slot].start as usize..end
+    }
+
+    /// What can change about the living job in `slot`.
+    pub(super) fn shape(&self, slot: usize) -> Shape {
+        let state = self.state(slot).unwrap_or(State::Ready);
+        let timing = match self.timings.get(slot) {
+            Some(t) => Timing { at: t.at.get(), delay_ms: t.delay_ms.get() },
+            None => Timing { at: self.implied_at(slot, state), delay_ms: 0 },
+        };
+        let reservation = match (state, self.reservations.get(slot)) {
+            (State::Reserved, Some(r)) => Reservation {
+                n: r.n.get(),
+                deadline_ms: r.deadline_ms.get(),
+                reserved_at_ms: r.reserved_at_ms.get(),
+                worker: r.worker.get(),
+                ttr_ms: r.ttr_ms.get(),
+            },
+            _ => Reservation::default(),
+        };
+        let history = self.histories.get(slot).unwrap_or_default();
+        Shape { pri: self.slots[slot].pri, state, timing, reservation, history }
+    }
+
+    /// [`Timing::at`] of a job that has no entry of its own.
+    fn implied_at(&self, slot: usize, state: State) -> u64 {
+        if state == State::Ready { self.created_ms(slot) } else { 0 }
+    }
+
+    /// The living job in `slot`.
+    pub(super) fn job(&self, slot: usize) -> Job<'_> {
+        let shape = self.shape(slot);
+        Job {
+            id: self.id(slot),
+            pri: shape.pri,
+            created_ms: self.created_ms(slot),
+            ttr_ms: self.slots[slot].ttr_ms.get(),
+            state: shape.state,
+            timing: shape.timing,
+            reservation: (shape.state == State::Reserved).then_some(shape.reservation),
+            history: shape.history,
+            body: &self.bodies[self.body_range(slot)],
+        }
+    }
+
+    /// Changes the living job in `slot`, and returns what it was and what it is now.
+    pub(super) fn update(&mut self, slot: usize, change: impl FnOnce(&mut Shape)) -> (Shape, Shape) {
+        let old = self.shape(slot);
+        let mut new = old;
+        change(&mut new);
+        self.slots[slot].pri = new.pri;
+        self.slots[slot].state = new.state as u8;
+        if new.timing != old.timing || new.state != old.state {
+            let implied = Timing { at: self.implied_at(slot, new.state), delay_ms: 0 };
+            let packed = PackedTiming { at: U48::new(new.timing.at), delay_ms: U48::new(new.timing.delay_ms) };
+            self.timings.set(slot, (new.timing != implied).then_some(packed));
+        }
+        if new.reservation != old.reservation || new.state != old.state {
+            let r = new.reservation;
+            let packed = PackedReservation {
+                n: U48::new(r.n),
+                deadline_ms: U48::new(r.deadline_ms),
+                reserved_at_ms: U48::new(r.reserved_at_ms),
+                worker: U48::new(r.worker),
+                ttr_ms: U48::new(r.ttr_ms),
+            };
+            self.reservations.set(slot, (new.state == State::Reserved).then_some(packed));
+        }
+        if new.history != old.history {
+            self.histories.set(slot, (new.history != History::default()).then_some(new.history));
+        }
+        self.mark_ready(slot, new.state == State::Ready);
+        self.rekey(old.keys(), new.keys());
+        (old, new)
+    }
+
+    /// Deletes the living job in `slot`.
+    pub(super) fn remove(&mut self, slot: usize) -> Shape {
+        let old = self.shape(slot);
+        self.slots[slot].state = DEAD;
+        self.timings.set(slot, None);
+        self.reservations.set(slot, None);
+        self.histories.set(slot, None);
+        self.live -= 1;
+        self.dead_bytes += self.body_range(slot).len();
+        self.mark_ready(slot, false);
+        self.rekey(old.keys(), [NO_KEY; ORDERS]);
+        old
+    }
+
+    fn mark_ready(&mut self, slot: usize, ready: bool) {
+        self.ready = self.ready & !(1 << slot) | u128::from(ready) << slot;
+    }
+
+    /// Keeps the smallest keys true after one job's keys went from `old` to `new`.
+    fn rekey(&mut self, old: [u64; ORDERS], new: [u64; ORDERS]) {
+        for order in Order::ALL {
+            let o = order as usize;
+            if old[o] == new[o] {
+                continue;
+            }
+            if new[o] <= self.keys[o] {
+                self.keys[o] = new[o];
+            } else if old[o] == self.keys[o] {
+                self.keys[o] = self.smallest(order, old[o]);
+            }
+        }
+    }
+
+    /// The smallest key in `order`, known to be no smaller than `at_least`.
+    fn smallest(&self, order: Order, at_least: u64) -> u64 {
+        let mut smallest = NO_KEY;
+        for (key, _) in self.entries(order) {
+            smallest = smallest.min(key);
+            if smallest == at_least {
+                break;
+            }
+        }
+        smallest
+    }
+
+    /// Key and slot of every job that stands in `order`, by slot.
+    pub(super) fn entries(&self, order: Order) -> impl Iterator<Item = (u64, usize)> + '_ {
+        let ready = if order == Order::Ready { self.ready } else { 0 };
+        let ready = Bits(ready).map(|slot| (u64::from(self.slots[slot].pri), slot));
+
+        let timed = match order {
+            Order::Delayed => Some(State::Delayed),
+            Order::Buried => Some(State::Buried),
+            _ => None,
+        };
+        let timings = if timed.is_some() { &self.timings.entries[..] } else { &[] };
+        let timed = timings
+            .iter()
+            .map(|(slot, t)| (t.at.get(), usize::from(*slot)))
+            .filter(move |(_, slot)| self.state(*slot) == timed);
+
+        let held = matches!(order, Order::Deadline | Order::Held);
+        let reservations = if held { &self.reservations.entries[..] } else { &[] };
+        let held = reservations.iter().map(move |(slot, r)| {
+            let key = if order == Order::Deadline { r.deadline_ms } else { r.reserved_at_ms };
+            (key.get(), usize::from(*slot))
+        });
+
+        ready.chain(timed).chain(held)
+    }
+
+    /// The slot of the first job in `order`: the lowest id among those with the smallest key.
+    pub(super) fn first(&self, order: Order) -> Option<usize> {
+        let smallest = self.keys[order as usize];
+        self.entries(order).find(|(key, _)| *key == smallest).map(|(_, slot)| slot)
+    }
+
+    /// The slots of the living jobs with an id of at least `id`, in the order of ids.
+    pub(super) fn living_from(&self, id: u64) -> impl Iterator<Item = usize> + '_ {
+        let offset = id.saturating_sub(self.base_id);
+        let from = self.slots.partition_point(|slot| u64::from(slot.id) < offset);
+        (from..self.slots.len()).filter(|slot| self.slots[*slot].state != DEAD)
+    }
+
+    /// Whether so much is dead that packing anew pays.
+    pub(super) fn is_wasteful(&self) -> bool {
+        let dead = self.slots.len() - self.live;
+        (dead >= 16 && dead > self.live) || (self.dead_bytes >= 1024 && self.dead_bytes * 2 > self.bodies.len())
+    }
+
+    /// The living jobs packed anew. The base stays: it is the name by which the tube knows the segment.
+    pub(super) fn packed(&self) -> Segment {
+        let mut packed = Segment::new(self.base_id, self.base_created_ms);
+        packed.slots.reserve_exact(self.live);
+        packed.bodies.reserve_exact(self.body_bytes());
+        packed.absorb(self);
+        packed
+    }
+
+    /// Whether the jobs of `next`, all of higher ids, can be taken over and both stay small.
+    pub(super) fn can_absorb(&self, next: &Segment) -> bool {
+        self.slots.len() + next.live <= SLOTS_MAX / 2
+            && self.bodies.len() + next.body_bytes() <= BODIES_TARGET / 2
+            && (0..next.slots.len()).all(|slot| self.covers(next.id(slot), next.created_ms(slot)))
+    }
+
+    /// Takes over the living jobs of `next`.
+    pub(super) fn absorb(&mut self, next: &Segment) {
+        for slot in next.living_from(0) {
+            self.push_job(&next.job(slot));
+        }
+    }
+
+    /// Bytes in the bodies of the living jobs.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.bodies.len() - self.dead_bytes
+    }
+}
+
+/// The positions of the bits that are set, lowest first.
+struct Bits(u128);
+
+impl Iterator for Bits {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        let bit = self.0.trailing_zeros() as usize;
+        self.0 &= self.0 - 1;
+        Some(bit)
+    }
+}
