@@ -1,0 +1,42 @@
+# phean: a work queue inside redis-server. `make` alone lists what there is.
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build run test bench fmt lint docs deny clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what is missing (Debian, Ubuntu), or say what is
+	@scripts/deps.sh test
+
+build: ## build the module, target/release/libphean.so
+	@scripts/deps.sh build
+	cargo build --release
+
+run: ## start a redis-server with the module, and show a job going through (PORT=…, DIR=…, ONCE=1)
+	@scripts/run.sh
+
+test: ## all checks and tests
+	@scripts/test.sh
+
+bench: ## compare phean with plain Redis lists and with beanstalkd
+	@scripts/deps.sh build
+	cargo bench --bench compare
+
+fmt: ## format the code
+	cargo fmt
+
+lint: ## formatting and clippy, warnings are errors
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+docs: ## build the code's documentation, warnings are errors
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
+
+# Building cargo-deny takes about as long as everything else, so `make test` only uses one that is there.
+deny: ## check licences, sources and known vulnerabilities (installs cargo-deny: some minutes)
+	@command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
+	cargo deny check
+
+clean: ## remove everything built
+	cargo clean

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Runs tests/clients/ against a server with the release build of the module.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# shellcheck source=scripts/server.sh
+source scripts/server.sh
+
+venv=$(realpath -m "${CARGO_TARGET_DIR:-target}")/venv
+requirements=tests/clients/requirements.txt
+if ! cmp -s "$requirements" "$venv/installed.txt"; then
+    rm -rf "$venv"
+    "${PYTHON:-python3}" -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
+    cp "$requirements" "$venv/installed.txt"
+fi
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/phean-clients.XXXXXX")
+clean_up() {
+    code=$?
+    stop_server
+    if ((code != 0)); then
+        echo "--- the server's log" >&2
+        cat "$dir/redis.log" >&2 || true
+    fi
+    rm -rf "$dir"
+}
+trap clean_up EXIT
+
+start_server "$dir" 7600
+tests/clients/tour.sh "$port"
+"$venv/bin/python" tests/clients/tour.py "$port"
+# A server that crashed and one that refused an event of its own are failures, whatever the clients saw.
+kill -0 "$server_pid"
+if grep -E 'BUG REPORT|Guru Meditation|panicked at|== CRITICAL ==' "$dir/redis.log"; then
+    exit 1
+fi

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# `make run`: a redis-server with the module, and a job that goes through it.
+#
+#   PORT=7000   this port, or none (otherwise 6379, or the next free one)
+#   DIR=…       the folder that it keeps its data in (otherwise a temporary one)
+#   ONCE=1      end after the demonstration
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/deps.sh run
+cargo build --release
+
+# shellcheck source=scripts/server.sh
+source scripts/server.sh
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/phean.XXXXXX")
+clean_up() {
+    stop_server
+    rm -rf "$dir"
+}
+trap clean_up EXIT
+trap 'echo; exit 0' INT TERM
+
+if [[ -n ${PORT:-} ]] && is_taken "$PORT"; then
+    echo "Port $PORT is taken. Choose another one, or leave PORT out." >&2
+    exit 1
+fi
+settings=()
+if [[ -n ${DIR:-} ]]; then
+    mkdir -p "$DIR"
+    settings=(--dir "$(realpath "$DIR")")
+fi
+start_server "$dir" "${PORT:-6379}" "${settings[@]}"
+
+# Sends a command as a user would, and shows it with its reply; the reply is left in $reply.
+show() {
+    local shown=$1 word
+    for word in "${@:2}"; do
+        if [[ $word =~ ^[A-Za-z0-9.:_-]+$ && $word != "$body" ]]; then
+            shown+=" $word"
+        else
+            shown+=" \"$word\""
+        fi
+    done
+    echo "> $shown"
+    reply=$(redis-cli -e --no-raw -p "$port" "$@")
+    echo "$reply"
+}
+
+tube=emails
+body=hello
+cat <<TEXT
+
+redis-server with phean is running on port $port. A producer puts a job:
+
+TEXT
+show PHEAN.PUT "$tube" "$body"
+printf '\nA worker reserves it; the second line is its lease:\n\n'
+show PHEAN.RESERVE "$tube"
+lease=$(sed -n 's/^2) "\(.*\)"$/\1/p' <<<"$reply")
+printf '\nThe work is done, so the worker deletes the job:\n\n'
+show PHEAN.DELETE "$tube" "$lease"
+if [[ $reply != "(integer) 1" ]]; then
+    echo "The job should have been deleted." >&2
+    exit 1
+fi
+
+[[ ${ONCE:-} == 1 ]] && exit 0
+cat <<TEXT
+
+Try it yourself from another terminal:
+
+    redis-cli -p $port
+
+The server's log is $dir/redis.log, its data is in ${DIR:-$dir (gone at the end; DIR=… keeps it)}.
+Ctrl-C ends the server.
+TEXT
+wait "$server_pid"
