@@ -20,6 +20,10 @@ clean_up() {
     cli DEL "$emails" "$images" >/dev/null || true
 }
 trap clean_up EXIT
+# A [[ … ]] that does not hold ends the tour; this says which.
+reply=
+set -E
+trap 'printf "%s, line %s: %s does not hold for\n%s\n" "$0" "$LINENO" "$BASH_COMMAND" "$reply" >&2' ERR
 
 # says PATTERN COMMAND…: the reply, as redis-cli shows it, must match the glob pattern. It is left in $reply.
 says() {
@@ -141,8 +145,8 @@ has timeouts 1
 has buries 2
 says '(integer) 1' PHEAN.PRIORITIZE "$emails" "$id" 7
 says '(integer) 0' PHEAN.PRIORITIZE "$emails" 999999999 7
-says '1) "0"*"ready"*(integer) 7' PHEAN.SCAN "$emails" 0
-says '1) "0"*(empty array)' PHEAN.SCAN "$emails" 0 STATE buried COUNT 100
+says '1) "0"*"ready"* (integer) 7' PHEAN.SCAN "$emails" 0
+says '1) "0"* (empty array)' PHEAN.SCAN "$emails" 0 STATE buried COUNT 100
 says '(integer) 1' PHEAN.DELAY "$emails" "$id" 60
 says '*' PHEAN.JOB "$emails" "$id"
 has state delayed
