@@ -1,3 +1,4 @@
 //! phean: a beanstalkd-style work queue inside redis-server.
+pub mod broker;
 pub mod codec;
 pub mod queue;

@@ -25,6 +25,8 @@ pub enum Invalid {
     Job(u64),
     /// The tube's own data contradict its jobs.
     Head,
+    /// There is no tube, and the change would not create one.
+    NoTube,
     /// The tube is not empty, or something follows its removal.
     Remove,
 }
@@ -39,6 +41,7 @@ impl fmt::Display for Invalid {
             Invalid::Range(value) => write!(f, "{value} is out of range"),
             Invalid::Job(id) => write!(f, "job {id} contradicts itself"),
             Invalid::Head => write!(f, "the tube's data contradict its jobs"),
+            Invalid::NoTube => write!(f, "there is no such tube"),
             Invalid::Remove => write!(f, "only an empty tube can be removed, and last"),
         }
     }

@@ -25,17 +25,18 @@ pub struct Worker {
     pub ttr_ms: Option<u64>,
 }
 
-/// The job that a handle names: for a lease, only while that reservation holds.
-pub fn named(tube: &Tube, handle: Handle) -> Option<Job<'_>> {
+/// The job that a handle names: for a lease, only while that reservation holds. One that is over does not hold,
+/// even if nobody has ended it yet.
+pub fn named(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Job<'_>> {
     let job = tube.job(handle.id)?;
     match handle.n {
-        Some(n) => (job.reservation?.n == n).then_some(job),
+        Some(n) => job.reservation.is_some_and(|r| r.n == n && r.deadline_ms > now_ms).then_some(job),
         None => Some(job),
     }
 }
 
-fn reserved(tube: &Tube, handle: Handle) -> Option<Job<'_>> {
-    named(tube, handle).filter(|job| job.state == State::Reserved)
+fn reserved(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Job<'_>> {
+    named(tube, handle, now_ms).filter(|job| job.state == State::Reserved)
 }
 
 fn hand_out(job: &Job<'_>, now_ms: u64, worker: Worker) -> Change<'static> {
@@ -55,36 +56,48 @@ pub fn reserve(tube: &Tube, now_ms: u64, worker: Worker) -> Option<Change<'stati
 
 /// Hands out one job if it is ready, delayed or buried, whether the tube is paused or not.
 pub fn reserve_job(tube: &Tube, handle: Handle, now_ms: u64, worker: Worker) -> Option<Change<'static>> {
-    let job = named(tube, handle).filter(|job| job.state != State::Reserved)?;
+    let job = named(tube, handle, now_ms).filter(|job| job.state != State::Reserved)?;
     Some(hand_out(&job, now_ms, worker))
 }
 
 /// Deletes a job in any state.
-pub fn delete(tube: &Tube, handle: Handle) -> Option<Change<'static>> {
-    named(tube, handle).map(|job| Change::Delete { id: job.id })
+pub fn delete(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Change<'static>> {
+    named(tube, handle, now_ms).map(|job| Change::Delete { id: job.id })
 }
 
-/// Releases a reserved job. Without `delay_ms` it waits as long as `retry` says; an untried one not at all.
+/// How a worker wants its job released.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Release {
+    /// The job's priority from now on; `None` keeps it.
+    pub pri: Option<u32>,
+    /// How long it waits, in milliseconds; `None` leaves that to [`Retry`], and is 0 for an untried job.
+    pub delay_ms: Option<u64>,
+    /// Whether it was not worked on, so that the attempt does not count.
+    pub untried: bool,
+}
+
+/// Releases a reserved job.
 pub fn release(
     tube: &Tube,
     handle: Handle,
-    pri: Option<u32>,
-    delay_ms: Option<u64>,
-    untried: bool,
+    now_ms: u64,
+    release: Release,
     retry: Retry,
 ) -> Option<Change<'static>> {
-    let why = if untried { Why::Untried } else { Why::Released };
-    reserved(tube, handle).map(|job| send_back(&job, why, pri, delay_ms, retry))
+    let why = if release.untried { Why::Untried } else { Why::Released };
+    let job = reserved(tube, handle, now_ms)?;
+    Some(send_back(&job, why, release.pri, release.delay_ms, retry))
 }
 
 /// Gives back a reserved job whose connection closed.
-pub fn lose(tube: &Tube, handle: Handle, retry: Retry) -> Option<Change<'static>> {
-    reserved(tube, handle).map(|job| send_back(&job, Why::Lost, None, None, retry))
+pub fn lose(tube: &Tube, handle: Handle, now_ms: u64, retry: Retry) -> Option<Change<'static>> {
+    reserved(tube, handle, now_ms).map(|job| send_back(&job, Why::Lost, None, None, retry))
 }
 
 /// Gives back a reserved job that its worker never heard of.
-pub fn undeliver(tube: &Tube, handle: Handle) -> Option<Change<'static>> {
-    reserved(tube, handle).map(|job| send_back(&job, Why::Undelivered, None, None, Retry::default()))
+pub fn undeliver(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Change<'static>> {
+    reserved(tube, handle, now_ms)
+        .map(|job| send_back(&job, Why::Undelivered, None, None, Retry::default()))
 }
 
 fn send_back(
@@ -106,13 +119,13 @@ fn send_back(
 }
 
 /// Buries a reserved job.
-pub fn bury(tube: &Tube, handle: Handle, pri: Option<u32>) -> Option<Change<'static>> {
-    reserved(tube, handle).map(|job| Change::Bury { id: job.id, pri: pri.unwrap_or(job.pri) })
+pub fn bury(tube: &Tube, handle: Handle, now_ms: u64, pri: Option<u32>) -> Option<Change<'static>> {
+    reserved(tube, handle, now_ms).map(|job| Change::Bury { id: job.id, pri: pri.unwrap_or(job.pri) })
 }
 
 /// Gives a reservation a new deadline: `for_ms` from now, or its whole time to run.
-pub fn touch(tube: &Tube, handle: Handle, for_ms: Option<u64>) -> Option<Change<'static>> {
-    let job = reserved(tube, handle)?;
+pub fn touch(tube: &Tube, handle: Handle, now_ms: u64, for_ms: Option<u64>) -> Option<Change<'static>> {
+    let job = reserved(tube, handle, now_ms)?;
     Some(Change::Touch { id: job.id, for_ms: for_ms.unwrap_or(job.reservation?.ttr_ms) })
 }
 
@@ -128,19 +141,19 @@ pub fn kickable(tube: &Tube) -> Order {
 }
 
 /// Kicks one job if it is buried or delayed.
-pub fn kick_job(tube: &Tube, handle: Handle) -> Option<Change<'static>> {
-    let job = named(tube, handle).filter(|job| matches!(job.state, State::Buried | State::Delayed))?;
+pub fn kick_job(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Change<'static>> {
+    let job = named(tube, handle, now_ms).filter(|job| matches!(job.state, State::Buried | State::Delayed))?;
     Some(Change::Kick { id: job.id })
 }
 
 /// Gives a job in any state another priority.
-pub fn prioritize(tube: &Tube, handle: Handle, pri: u32) -> Option<Change<'static>> {
-    named(tube, handle).map(|job| Change::Prioritize { id: job.id, pri })
+pub fn prioritize(tube: &Tube, handle: Handle, now_ms: u64, pri: u32) -> Option<Change<'static>> {
+    named(tube, handle, now_ms).map(|job| Change::Prioritize { id: job.id, pri })
 }
 
 /// Delays a ready, delayed or buried job.
-pub fn delay(tube: &Tube, handle: Handle, delay_ms: u64) -> Option<Change<'static>> {
-    let job = named(tube, handle).filter(|job| job.state != State::Reserved)?;
+pub fn delay(tube: &Tube, handle: Handle, now_ms: u64, delay_ms: u64) -> Option<Change<'static>> {
+    let job = named(tube, handle, now_ms).filter(|job| job.state != State::Reserved)?;
     Some(Change::Delay { id: job.id, delay_ms })
 }
 

@@ -1,0 +1,62 @@
+//! Telling waiters what was reserved for them.
+//!
+//! A job that becomes ready is reserved for the first in line in the same step. The waiter is told later, when
+//! the server is about to sleep; until then the job may have been deleted, its time may be over, or its user may
+//! have lost the right to it. So everything is looked at again here.
+
+use crate::queue::{Handle, Job, decide};
+
+use super::{Access, Broker, End, GiveBack, Key, Step, World};
+
+impl Broker {
+    /// Tells every waiter for which jobs are set aside. Those whose jobs are gone take their old place in line
+    /// again.
+    pub fn deliver<W: World>(&mut self, world: &mut W, now_ms: u64) {
+        self.catch_up(world, now_ms);
+        while let Some((number, wait, grant)) = self.line.next_granted() {
+            let key = world.open(wait.db, &grant.name, Access::Look).ok();
+            let tube = key.as_ref().and_then(Key::tube);
+            let jobs: Vec<Job<'_>> = grant
+                .jobs
+                .iter()
+                .filter_map(|(id, n)| decide::named(tube?, Handle::lease(*id, *n), now_ms))
+                .collect();
+            if jobs.is_empty() {
+                drop(key);
+                self.line.take_place_again(number);
+                self.serve_again(world, &wait, now_ms);
+                continue;
+            }
+            let may_have = world.may_have(number, wait.db, &grant.name);
+            let end = if may_have { End::Jobs(&grant.name, &jobs) } else { End::Denied };
+            world.end_wait(number, end);
+            let leases: Vec<(u64, u64)> =
+                jobs.iter().filter_map(|job| Some((job.id, job.reservation?.n))).collect();
+            drop(key);
+            self.line.leave(number);
+            for (id, n) in leases {
+                let uid = self.names.uid(wait.db);
+                let name = grant.name.clone();
+                if !may_have {
+                    self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: false });
+                } else if wait.bound {
+                    self.sessions.bind(wait.client, uid, &name, id, n);
+                }
+            }
+        }
+    }
+
+    /// Looks whether a waiter that stands in line again can be served from another of its tubes, or by a job
+    /// that became ready meanwhile.
+    fn serve_again<W: World>(&mut self, world: &mut W, wait: &super::Wait, now_ms: u64) {
+        if !world.may_write() {
+            wait.names.iter().for_each(|name| self.names.attend(wait.db, name, now_ms));
+            return;
+        }
+        for name in &wait.names {
+            if let Ok(step) = Step::begin(self, world, wait.db, name, now_ms) {
+                step.finish();
+            }
+        }
+    }
+}

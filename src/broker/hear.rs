@@ -1,0 +1,157 @@
+//! Following what happens outside: keys that come and go without a command of ours, databases that are emptied
+//! or change places, clients that vanish, and events that a primary or the append-only file sends.
+
+use std::fmt;
+
+use crate::codec::{self, Corrupt};
+use crate::queue::{Counts, Invalid, State};
+
+use super::{Access, Broker, GiveBack, Key, Name, News, Role, Step, World, WrongType};
+
+/// Why an event from outside was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The key holds something else.
+    WrongType,
+    /// The event makes no sense, or not for this tube.
+    Corrupt(Corrupt),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::WrongType => write!(f, "the key holds another type"),
+            Refused::Corrupt(corrupt) => corrupt.fmt(f),
+        }
+    }
+}
+
+impl From<WrongType> for Refused {
+    fn from(_: WrongType) -> Refused {
+        Refused::WrongType
+    }
+}
+
+impl From<Corrupt> for Refused {
+    fn from(corrupt: Corrupt) -> Refused {
+        Refused::Corrupt(corrupt)
+    }
+}
+
+impl From<Invalid> for Refused {
+    fn from(invalid: Invalid) -> Refused {
+        Refused::Corrupt(invalid.into())
+    }
+}
+
+impl Broker {
+    /// Applies an event that came from outside. It is checked first, and refused whole if anything is wrong.
+    ///
+    /// On a primary, somebody replays a stream: what follows from the change, follows.
+    pub fn apply<W: World>(
+        &mut self,
+        world: &mut W,
+        db: u32,
+        name: &[u8],
+        event: &[u8],
+        now_ms: u64,
+    ) -> Result<(), Refused> {
+        let applied = codec::decode_event(event).map_err(Refused::from).and_then(|(at_ms, changes)| {
+            self.apply_from_outside(world, db, name, now_ms, (at_ms, &changes))
+        });
+        if applied.is_err() {
+            self.apply_errors += 1;
+        } else if self.role == Role::Primary
+            && let Ok(step) = Step::begin(self, world, db, name, now_ms)
+        {
+            step.finish();
+        }
+        applied
+    }
+
+    /// Hears everything that has happened.
+    pub(super) fn catch_up<W: World>(&mut self, world: &mut W, now_ms: u64) {
+        while let Some(news) = world.next_news() {
+            self.hear(world, news, now_ms);
+        }
+    }
+
+    /// Takes note of what happened outside. Changes nothing there: what follows, follows at the next tick.
+    pub fn hear<W: World>(&mut self, world: &mut W, news: News, now_ms: u64) {
+        match news {
+            News::Gone { db, name, counts } => {
+                if self.names.remove(db, &name) {
+                    self.names.count(db, &counts, &Counts::default());
+                }
+            }
+            News::Here { db, name } => self.find(world, db, &name, now_ms),
+            News::Renamed { from, to } => {
+                if !self.sessions.is_empty() {
+                    let (from_uid, to_uid) = (self.names.uid(from.0), self.names.uid(to.0));
+                    self.sessions.rename((from_uid, &Name::from(from.1)), (to_uid, &Name::from(to.1)));
+                }
+            }
+            News::Flushed(db) => {
+                for db in db.map_or_else(|| self.names.dbs(), |db| vec![db]) {
+                    self.names.flush(db);
+                    let uid = self.names.uid(db);
+                    self.sessions.flush(uid);
+                }
+            }
+            News::Swapped(a, b) => {
+                self.names.swap(a, b);
+                for db in [a, b] {
+                    for name in self.line.tubes_waited_on(db) {
+                        self.names.attend(db, &name, now_ms);
+                    }
+                }
+            }
+            News::Closed { client } => {
+                for (uid, name, id, n) in self.sessions.close(client) {
+                    self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: true });
+                }
+            }
+            News::Left { waiter } => self.left(waiter),
+        }
+    }
+
+    /// A waiter is no longer there. What was set aside for it goes back.
+    fn left(&mut self, waiter: u64) {
+        let Some((wait, Some(grant))) = self.line.leave(waiter) else { return };
+        let uid = self.names.uid(wait.db);
+        for (id, n) in grant.jobs {
+            let name = grant.name.clone();
+            self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: false });
+        }
+    }
+
+    /// A job that was told to a waiter never reached it.
+    pub fn was_lost(&mut self, db: u32, name: &[u8], id: u64, n: u64) {
+        let uid = self.names.uid(db);
+        self.give_backs.push_back(GiveBack { uid, name: Name::from(name), id, n, delivered: false });
+    }
+
+    /// Looks at a key that appeared: if it holds a tube, the index learns of it.
+    fn find<W: World>(&mut self, world: &mut W, db: u32, name: &[u8], now_ms: u64) {
+        let Ok(key) = world.open(db, name, Access::Look) else { return };
+        let Some(tube) = key.tube() else { return };
+        let (counts, last_id) = (tube.counts(), tube.header().last_id);
+        let deadline_ms = tube.next_deadline_ms(self.settings.linger_ms);
+        drop(key);
+        self.known(db, name, &counts, last_id, deadline_ms);
+        if counts.of(State::Ready) > 0 && self.line.waiting_on(db, name) > 0 {
+            self.names.attend(db, name, now_ms);
+        }
+    }
+
+    /// The index learns of a tube.
+    pub fn known(&mut self, db: u32, name: &[u8], counts: &Counts, last_id: u64, deadline_ms: Option<u64>) {
+        if self.names.add(db, name) {
+            self.names.count(db, &Counts::default(), counts);
+        }
+        self.lift_ids(last_id);
+        if let Some(at_ms) = deadline_ms {
+            self.names.attend(db, name, at_ms);
+        }
+    }
+}

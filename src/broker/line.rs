@@ -1,0 +1,160 @@
+//! Those who wait for a job: one fair line for each tube, first come, first served.
+//!
+//! A waiter may stand in the lines of several tubes. Its number says when it came, and it keeps the number, and
+//! so its place, until it is told how its wait ended. Joining, leaving and being served cost O(log n) with n
+//! waiters.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::names::Name;
+
+/// What a waiter asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// The database of its tubes.
+    pub db: u32,
+    /// The tubes, in any order; a name given twice counts once.
+    pub names: Vec<Name>,
+    /// How many jobs it takes at most.
+    pub count: u32,
+    /// The time to run it wants, in milliseconds; `None` for each job's own.
+    pub ttr_ms: Option<u64>,
+    /// Whether the reservation ends with the connection.
+    pub bound: bool,
+    /// The client's id.
+    pub client: u64,
+    /// When it stops waiting (Unix ms).
+    pub until_ms: u64,
+}
+
+/// Jobs that were reserved for a waiter that has not been told yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The tube.
+    pub name: Name,
+    /// Ids and lease numbers.
+    pub jobs: Vec<(u64, u64)>,
+}
+
+struct Waiter {
+    wait: Rc<Wait>,
+    grant: Option<Grant>,
+}
+
+/// All waiters.
+#[derive(Default)]
+pub struct Line {
+    waiters: BTreeMap<u64, Waiter>,
+    tubes: BTreeMap<u32, BTreeMap<Name, BTreeSet<u64>>>,
+    ends: BTreeSet<(u64, u64)>,
+    granted: BTreeSet<u64>,
+    last: u64,
+}
+
+impl Line {
+    /// Adds a waiter at the end, and returns its number.
+    pub fn join(&mut self, wait: Wait) -> u64 {
+        self.last += 1;
+        let number = self.last;
+        self.waiters.insert(number, Waiter { wait: Rc::new(wait), grant: None });
+        self.stand(number);
+        number
+    }
+
+    /// Lets a waiter stand in the lines of its tubes, at the place that its number gives it.
+    fn stand(&mut self, number: u64) {
+        let Some(waiter) = self.waiters.get(&number) else { return };
+        let wait = &waiter.wait;
+        let tubes = self.tubes.entry(wait.db).or_default();
+        for name in &wait.names {
+            tubes.entry(Rc::clone(name)).or_default().insert(number);
+        }
+        self.ends.insert((wait.until_ms, number));
+    }
+
+    /// Takes a waiter out of all lines; it keeps its number.
+    fn step_aside(&mut self, number: u64) {
+        let Some(waiter) = self.waiters.get(&number) else { return };
+        let wait = Rc::clone(&waiter.wait);
+        if let Some(tubes) = self.tubes.get_mut(&wait.db) {
+            for name in &wait.names {
+                if let Some(line) = tubes.get_mut(name) {
+                    line.remove(&number);
+                    if line.is_empty() {
+                        tubes.remove(name);
+                    }
+                }
+            }
+        }
+        self.ends.remove(&(wait.until_ms, number));
+    }
+
+    /// Takes a waiter away for good, and returns what was granted to it.
+    pub fn leave(&mut self, number: u64) -> Option<(Rc<Wait>, Option<Grant>)> {
+        self.step_aside(number);
+        self.granted.remove(&number);
+        self.waiters.remove(&number).map(|waiter| (waiter.wait, waiter.grant))
+    }
+
+    /// The first in a tube's line.
+    pub fn first(&self, db: u32, name: &[u8]) -> Option<(u64, Rc<Wait>)> {
+        let number = *self.tubes.get(&db)?.get(name)?.first()?;
+        self.waiters.get(&number).map(|waiter| (number, Rc::clone(&waiter.wait)))
+    }
+
+    /// How many stand in a tube's line.
+    pub fn waiting_on(&self, db: u32, name: &[u8]) -> usize {
+        self.tubes.get(&db).and_then(|tubes| tubes.get(name)).map_or(0, BTreeSet::len)
+    }
+
+    /// The tubes of a database that somebody waits on.
+    pub fn tubes_waited_on(&self, db: u32) -> Vec<Name> {
+        self.tubes.get(&db).map_or_else(Vec::new, |tubes| tubes.keys().cloned().collect())
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Sets jobs aside for a waiter: it leaves the lines and is about to be told.
+    pub fn grant(&mut self, number: u64, grant: Grant) {
+        self.step_aside(number);
+        if let Some(waiter) = self.waiters.get_mut(&number) {
+            waiter.grant = Some(grant);
+            self.granted.insert(number);
+        }
+    }
+
+    /// A waiter that is about to be told, with what is set aside for it.
+    pub fn next_granted(&self) -> Option<(u64, Rc<Wait>, Grant)> {
+        let number = *self.granted.first()?;
+        let waiter = self.waiters.get(&number)?;
+        Some((number, Rc::clone(&waiter.wait), waiter.grant.clone()?))
+    }
+
+    /// Whether somebody is about to be told.
+    pub fn has_granted(&self) -> bool {
+        !self.granted.is_empty()
+    }
+
+    /// What was set aside is gone: the waiter takes its old place again.
+    pub fn take_place_again(&mut self, number: u64) {
+        self.granted.remove(&number);
+        if let Some(waiter) = self.waiters.get_mut(&number) {
+            waiter.grant = None;
+            self.stand(number);
+        }
+    }
+
+    /// When the next wait is over (Unix ms).
+    pub fn next_ms(&self) -> Option<u64> {
+        self.ends.first().map(|(until_ms, _)| *until_ms)
+    }
+
+    /// A waiter whose time is over.
+    pub fn next_over(&self, now_ms: u64) -> Option<u64> {
+        self.ends.first().filter(|(until_ms, _)| *until_ms <= now_ms).map(|(_, number)| *number)
+    }
+}

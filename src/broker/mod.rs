@@ -1,0 +1,243 @@
+//! FLOOR 2. Many tubes: ids, those who wait, the next deadline over all tubes, and who is connected.
+//!
+//! The broker works on any [`World`]: it opens keys there, makes [changes](crate::queue::Change) in the tubes it
+//! finds, and hands the world one event for everything that one command did to one tube. All persistent state is
+//! in the tubes. What the broker keeps itself can be rebuilt (the index of names and deadlines), or ends with
+//! the connections (waiters and bound reservations).
+//!
+//! | file | subject |
+//! |---|---|
+//! | `world` | what the broker needs of the world outside |
+//! | `step` | what one command does to one tube |
+//! | `tick` | what happens by itself when its time has come |
+//! | `deliver` | telling waiters what was reserved for them |
+//! | `hear` | following the keyspace and the clients |
+//! | `names` | the index of tubes, deadlines and counts |
+//! | `line` | the waiters |
+//! | `sessions` | reservations bound to connections |
+
+#![forbid(unsafe_code)]
+
+mod deliver;
+mod hear;
+mod line;
+mod names;
+mod sessions;
+mod step;
+mod tick;
+mod world;
+
+use std::collections::VecDeque;
+
+pub use hear::Refused;
+pub use line::Wait;
+pub use names::Name;
+pub use tick::Ticked;
+pub use step::Step;
+pub use world::{Access, End, Key, Kind, Kinds, News, Record, World, WrongType};
+
+use crate::queue::decide::Retry;
+use crate::queue::{Counts, ID_MAX, Totals};
+use line::Line;
+use names::Names;
+use sessions::Sessions;
+
+/// The settings that the queue works by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The longest body that can be put, in bytes.
+    pub max_job_size: u64,
+    /// The time to run of a job that names none, in milliseconds.
+    pub ttr_ms: u64,
+    /// How long an idle tube stays, in milliseconds.
+    pub linger_ms: u64,
+    /// Whether new jobs are refused.
+    pub drain: bool,
+    /// What becomes of jobs that go back.
+    pub retry: Retry,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            max_job_size: 65_535,
+            ttr_ms: 60_000,
+            linger_ms: 3_600_000,
+            drain: false,
+            retry: Retry::default(),
+        }
+    }
+}
+
+/// What this server is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It decides what happens.
+    Primary,
+    /// It follows a primary, or is loading: events are applied, nothing happens by itself.
+    Follower,
+}
+
+/// A reservation that goes back because nobody holds it.
+struct GiveBack {
+    uid: u64,
+    name: Name,
+    id: u64,
+    n: u64,
+    delivered: bool,
+}
+
+/// The broker.
+pub struct Broker {
+    /// The settings. After shortening `linger_ms`, call [`Broker::sweep`].
+    pub settings: Settings,
+    role: Role,
+    next_id: u64,
+    names: Names,
+    line: Line,
+    sessions: Sessions,
+    give_backs: VecDeque<GiveBack>,
+    /// How far a walk over all tubes has come that looks at each one's deadline anew.
+    sweep: Option<Option<(u32, Name)>>,
+    totals: Totals,
+    peeks: u64,
+    apply_errors: u64,
+    /// The events' buffer, kept between commands.
+    buffer: Vec<u8>,
+}
+
+impl Broker {
+    /// A broker that knows no tube. The first id it gives is 1.
+    pub fn new(settings: Settings) -> Broker {
+        Broker {
+            settings,
+            role: Role::Primary,
+            next_id: 1,
+            names: Names::default(),
+            line: Line::default(),
+            sessions: Sessions::default(),
+            give_backs: VecDeque::new(),
+            sweep: None,
+            totals: Totals::default(),
+            peeks: 0,
+            apply_errors: 0,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// What this server is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Changes what this server is. Becoming a primary makes numbering jump to at least `now_us`, the clock in
+    /// microseconds, so that no id comes twice even if the last ones never reached us.
+    pub fn set_role(&mut self, role: Role, now_us: u64) {
+        if role == Role::Primary && self.role == Role::Follower {
+            self.jump_ids(now_us);
+        }
+        if role == Role::Follower {
+            self.sessions.clear();
+            self.give_backs.clear();
+        }
+        self.role = role;
+    }
+
+    /// Makes numbering go on at `at_least` or above: after loading, with the clock in microseconds.
+    pub fn jump_ids(&mut self, at_least: u64) {
+        self.next_id = self.next_id.max(at_least.min(ID_MAX));
+    }
+
+    /// Lifts numbering above an id that a tube has held.
+    fn lift_ids(&mut self, last_id: u64) {
+        self.next_id = self.next_id.max(last_id.saturating_add(1));
+    }
+
+    /// The next id for a tube whose last one was `last_id`, or `None` if all are used up.
+    fn new_id(&mut self, last_id: u64) -> Option<u64> {
+        self.lift_ids(last_id);
+        let id = self.next_id;
+        (id <= ID_MAX).then(|| {
+            self.next_id += 1;
+            id
+        })
+    }
+
+    /// How often things happened here since the server started.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// How often jobs were looked at.
+    pub fn peeks(&self) -> u64 {
+        self.peeks
+    }
+
+    /// Counts a look at a job.
+    pub fn count_peek(&mut self) {
+        self.peeks += 1;
+    }
+
+    /// How many events from outside were refused.
+    pub fn apply_errors(&self) -> u64 {
+        self.apply_errors
+    }
+
+    /// The jobs in all databases.
+    pub fn jobs(&self) -> Counts {
+        self.names.jobs()
+    }
+
+    /// How many tubes there are in all databases.
+    pub fn tubes(&self) -> usize {
+        self.names.tubes()
+    }
+
+    /// The names of a database's tubes from `from` on, in byte order.
+    pub fn tubes_from(&self, db: u32, from: &[u8]) -> impl Iterator<Item = &Name> {
+        self.names.from(db, from)
+    }
+
+    /// How many clients wait.
+    pub fn waiting(&self) -> usize {
+        self.line.waiting()
+    }
+
+    /// How many clients wait on a tube.
+    pub fn waiting_on(&self, db: u32, name: &[u8]) -> usize {
+        self.line.waiting_on(db, name)
+    }
+
+    /// Puts a client at the end of the line, and returns its number. Nothing in its tubes can be reserved now.
+    pub fn wait(&mut self, wait: Wait) -> u64 {
+        self.line.join(wait)
+    }
+
+    /// Binds a reservation to a client.
+    pub fn bind(&mut self, client: u64, db: u32, name: &[u8], id: u64, n: u64) {
+        let uid = self.names.uid(db);
+        self.sessions.bind(client, uid, &Name::from(name), id, n);
+    }
+
+    /// When [`Broker::tick`] has something to do (Unix ms); 0 for at once, `None` for never.
+    pub fn next_tick_ms(&self) -> Option<u64> {
+        let wait = self.line.next_ms();
+        if self.role != Role::Primary {
+            return wait;
+        }
+        if !self.give_backs.is_empty() || self.sweep.is_some() {
+            return Some(0);
+        }
+        [wait, self.names.next_ms()].into_iter().flatten().min()
+    }
+
+    /// Whether [`Broker::deliver`] has something to do.
+    pub fn has_deliveries(&self) -> bool {
+        self.line.has_granted()
+    }
+
+    /// Starts a walk over all tubes that looks at each one's deadline anew.
+    pub fn sweep(&mut self) {
+        self.sweep = Some(None);
+    }
+}

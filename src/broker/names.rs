@@ -1,0 +1,165 @@
+//! Where the tubes are: their names by database, when each next needs attention, and how many jobs there are.
+//!
+//! This is an index, never the truth. It goes by (database, name), follows the keyspace by what the broker hears
+//! of it, and is checked against the key whenever it is used. What must hold is that every tube is in it, with a
+//! deadline that is no later than the tube's own; a deadline that is too early costs one look.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use crate::queue::Counts;
+
+/// A tube's name.
+pub type Name = Rc<[u8]>;
+
+/// Never.
+const NEVER: u64 = u64::MAX;
+
+struct Db {
+    /// What the database is called while databases change places.
+    uid: u64,
+    /// Each tube's indexed deadline (Unix ms).
+    tubes: BTreeMap<Name, u64>,
+    deadlines: BTreeSet<(u64, Name)>,
+    jobs: Counts,
+}
+
+/// The index.
+#[derive(Default)]
+pub struct Names {
+    dbs: BTreeMap<u32, Db>,
+    uids: u64,
+}
+
+impl Names {
+    fn db(&mut self, db: u32) -> &mut Db {
+        let uids = &mut self.uids;
+        self.dbs.entry(db).or_insert_with(|| {
+            *uids += 1;
+            Db {
+                uid: *uids,
+                tubes: BTreeMap::new(),
+                deadlines: BTreeSet::new(),
+                jobs: Counts::default(),
+            }
+        })
+    }
+
+    /// What the database is called, wherever it is swapped to.
+    pub fn uid(&mut self, db: u32) -> u64 {
+        self.db(db).uid
+    }
+
+    /// Which database is called so now.
+    pub fn db_of(&self, uid: u64) -> Option<u32> {
+        self.dbs.iter().find(|(_, db)| db.uid == uid).map(|(db, _)| *db)
+    }
+
+    /// Adds a tube; `false` if it was there already.
+    pub fn add(&mut self, db: u32, name: &[u8]) -> bool {
+        let tubes = &mut self.db(db).tubes;
+        if tubes.contains_key(name) {
+            return false;
+        }
+        tubes.insert(Name::from(name), NEVER);
+        true
+    }
+
+    /// Takes a tube away; `false` if it was not there.
+    pub fn remove(&mut self, db: u32, name: &[u8]) -> bool {
+        let Some(db) = self.dbs.get_mut(&db) else { return false };
+        let Some((name, deadline_ms)) = db.tubes.remove_entry(name) else { return false };
+        db.deadlines.remove(&(deadline_ms, name));
+        true
+    }
+
+    /// Forgets all tubes of a database.
+    pub fn flush(&mut self, db: u32) {
+        if let Some(db) = self.dbs.get_mut(&db) {
+            db.tubes.clear();
+            db.deadlines.clear();
+            db.jobs = Counts::default();
+        }
+    }
+
+    /// The databases that have, or had, tubes.
+    pub fn dbs(&self) -> Vec<u32> {
+        self.dbs.keys().copied().collect()
+    }
+
+    /// Lets two databases change places.
+    pub fn swap(&mut self, a: u32, b: u32) {
+        let (at_a, at_b) = (self.dbs.remove(&a), self.dbs.remove(&b));
+        self.dbs.extend(at_a.map(|db| (b, db)));
+        self.dbs.extend(at_b.map(|db| (a, db)));
+    }
+
+    /// Makes sure that the tube, if it is known, gets attention at `at_ms` or before.
+    pub fn attend(&mut self, db: u32, name: &[u8], at_ms: u64) {
+        let Some(db) = self.dbs.get_mut(&db) else { return };
+        let Some((name, deadline_ms)) = db.tubes.get_key_value(name) else { return };
+        if at_ms < *deadline_ms {
+            let name = Rc::clone(name);
+            db.deadlines.remove(&(*deadline_ms, Rc::clone(&name)));
+            db.deadlines.insert((at_ms, Rc::clone(&name)));
+            db.tubes.insert(name, at_ms);
+        }
+    }
+
+    /// When the next tube needs attention (Unix ms).
+    pub fn next_ms(&self) -> Option<u64> {
+        self.dbs.values().filter_map(|db| db.deadlines.first().map(|(at_ms, _)| *at_ms)).min()
+    }
+
+    /// Takes the next tube that needs attention by `now_ms`. It needs none until it is asked for again.
+    pub fn take_due(&mut self, now_ms: u64) -> Option<(u32, Name)> {
+        let is_due = |db: &Db| db.deadlines.first().is_some_and(|(at_ms, _)| *at_ms <= now_ms);
+        let (index, db) = self.dbs.iter_mut().find(|(_, db)| is_due(db))?;
+        let (_, name) = db.deadlines.pop_first()?;
+        if let Some(deadline_ms) = db.tubes.get_mut(&name) {
+            *deadline_ms = NEVER;
+        }
+        Some((*index, name))
+    }
+
+    /// Adapts the number of jobs in a database.
+    pub fn count(&mut self, db: u32, before: &Counts, after: &Counts) {
+        if before != after {
+            let jobs = &mut self.db(db).jobs;
+            jobs.plus(after);
+            jobs.minus(before);
+        }
+    }
+
+    /// The jobs in all databases.
+    pub fn jobs(&self) -> Counts {
+        let mut jobs = Counts::default();
+        self.dbs.values().for_each(|db| jobs.plus(&db.jobs));
+        jobs
+    }
+
+    /// How many tubes there are in all databases.
+    pub fn tubes(&self) -> usize {
+        self.dbs.values().map(|db| db.tubes.len()).sum()
+    }
+
+    /// The tubes of a database from `from` on, in byte order.
+    pub fn from(&self, db: u32, from: &[u8]) -> impl Iterator<Item = &Name> {
+        use std::ops::Bound::{Included, Unbounded};
+        let tubes = self.dbs.get(&db).map(|db| db.tubes.range::<[u8], _>((Included(from), Unbounded)));
+        tubes.into_iter().flatten().map(|(name, _)| name)
+    }
+
+    /// The first tube after `after`, in the order of databases and names; from the beginning if `None`.
+    pub fn after(&self, after: Option<&(u32, Name)>) -> Option<(u32, Name)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let first = after.map_or(0, |(db, _)| *db);
+        self.dbs.range(first..).find_map(|(index, db)| {
+            let beyond = match after {
+                Some((db, name)) if db == index => Excluded(&**name),
+                _ => Unbounded,
+            };
+            db.tubes.range::<[u8], _>((beyond, Unbounded)).next().map(|(name, _)| (*index, Rc::clone(name)))
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! What happens by itself when its time has come: waits end, delayed jobs become ready, reservations and pauses
+//! end, idle tubes go, and jobs that nobody holds go back. All in bounded slices; an early, late or repeated tick
+//! does no harm.
+
+use crate::queue::Handle;
+use crate::queue::decide;
+
+use super::step::SLICE;
+use super::{Access, Broker, End, GiveBack, Key, Role, Step, World};
+
+/// One tick looks at no more tubes than this.
+const TUBES: usize = 128;
+
+/// How a tick ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ticked {
+    /// Everything that was due is done, or the next tick is due at once.
+    Done,
+    /// Changes are not allowed at the moment. Nothing tells when they are again: ask.
+    Refused,
+}
+
+impl Broker {
+    /// Does what is due, a slice of it. [`Broker::next_tick_ms`] tells when to call again.
+    pub fn tick<W: World>(&mut self, world: &mut W, now_ms: u64) -> Ticked {
+        self.catch_up(world, now_ms);
+        while let Some(number) = self.line.next_over(now_ms) {
+            self.line.leave(number);
+            world.end_wait(number, End::TimedOut);
+        }
+        if self.role != Role::Primary || self.next_tick_ms().is_none_or(|at_ms| at_ms > now_ms) {
+            return Ticked::Done;
+        }
+        if !world.may_write() {
+            return Ticked::Refused;
+        }
+        let mut changes = 0;
+        while changes < 2 * SLICE
+            && let Some(back) = self.give_backs.pop_front()
+        {
+            changes += self.give_back(world, &back, now_ms);
+        }
+        self.go_on_sweeping(now_ms);
+        for _ in 0..TUBES {
+            if changes >= 2 * SLICE {
+                break;
+            }
+            let Some((db, name)) = self.names.take_due(now_ms) else { break };
+            // A key that is not there, or holds something else, is none of ours: nothing to do, nothing to keep.
+            match world.open(db, &name, Access::Look) {
+                Ok(key) if key.tube().is_some() => drop(key),
+                _ => {
+                    self.catch_up(world, now_ms);
+                    self.names.remove(db, &name);
+                    continue;
+                }
+            }
+            if let Ok(step) = Step::begin(self, world, db, &name, now_ms) {
+                changes += step.finish_tick();
+            }
+        }
+        Ticked::Done
+    }
+
+    fn give_back<W: World>(&mut self, world: &mut W, back: &GiveBack, now_ms: u64) -> usize {
+        let Some(db) = self.names.db_of(back.uid) else { return 1 };
+        let retry = self.settings.retry;
+        let Ok(mut step) = Step::begin(self, world, db, &back.name, now_ms) else { return 1 };
+        let handle = Handle::lease(back.id, back.n);
+        let change = step.tube().and_then(|tube| match back.delivered {
+            true => decide::lose(tube, handle, now_ms, retry),
+            false => decide::undeliver(tube, handle, now_ms),
+        });
+        if let Some(change) = change {
+            step.make(&change);
+        }
+        step.finish() + 1
+    }
+
+    fn go_on_sweeping(&mut self, now_ms: u64) {
+        let Some(mut after) = self.sweep.take() else { return };
+        for _ in 0..TUBES {
+            after = self.names.after(after.as_ref());
+            let Some((db, name)) = &after else { return };
+            self.names.attend(*db, name, now_ms);
+        }
+        self.sweep = Some(after);
+    }
+}
