@@ -16,8 +16,8 @@ pub struct Wait {
     pub db: u32,
     /// The tubes, in any order; a name given twice counts once.
     pub names: Vec<Name>,
-    /// How many jobs it takes at most.
-    pub count: u32,
+    /// How many jobs it takes at most; `None` if it asked for a single one.
+    pub count: Option<u32>,
     /// The time to run it wants, in milliseconds; `None` for each job's own.
     pub ttr_ms: Option<u64>,
     /// Whether the reservation ends with the connection.

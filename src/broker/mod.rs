@@ -32,8 +32,8 @@ use std::collections::VecDeque;
 pub use hear::Refused;
 pub use line::Wait;
 pub use names::Name;
-pub use tick::Ticked;
 pub use step::Step;
+pub use tick::Ticked;
 pub use world::{Access, End, Key, Kind, Kinds, News, Record, World, WrongType};
 
 use crate::queue::decide::Retry;
@@ -153,14 +153,14 @@ impl Broker {
         self.next_id = self.next_id.max(last_id.saturating_add(1));
     }
 
-    /// The next id for a tube whose last one was `last_id`, or `None` if all are used up.
-    fn new_id(&mut self, last_id: u64) -> Option<u64> {
+    /// The first of `count` ids in a row for a tube whose last one was `last_id`, or `None` if so many are not
+    /// left.
+    fn new_ids(&mut self, last_id: u64, count: u64) -> Option<u64> {
         self.lift_ids(last_id);
-        let id = self.next_id;
-        (id <= ID_MAX).then(|| {
-            self.next_id += 1;
-            id
-        })
+        let first = self.next_id;
+        let next = first.checked_add(count).filter(|next| *next <= ID_MAX + 1)?;
+        self.next_id = next;
+        Some(first)
     }
 
     /// How often things happened here since the server started.

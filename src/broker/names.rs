@@ -36,12 +36,7 @@ impl Names {
         let uids = &mut self.uids;
         self.dbs.entry(db).or_insert_with(|| {
             *uids += 1;
-            Db {
-                uid: *uids,
-                tubes: BTreeMap::new(),
-                deadlines: BTreeSet::new(),
-                jobs: Counts::default(),
-            }
+            Db { uid: *uids, tubes: BTreeMap::new(), deadlines: BTreeSet::new(), jobs: Counts::default() }
         })
     }
 

@@ -62,10 +62,9 @@ impl<'a, W: World> Step<'a, W> {
         // Opening a key whose time is over deletes it, and what the broker knows of it must go before we go on.
         broker.catch_up(world, now_ms);
         let linger_ms = broker.settings.linger_ms;
-        let before = key.tube().map(|tube| Before {
-            counts: tube.counts(),
-            deadline_ms: tube.next_deadline_ms(linger_ms),
-        });
+        let before = key
+            .tube()
+            .map(|tube| Before { counts: tube.counts(), deadline_ms: tube.next_deadline_ms(linger_ms) });
         let mut step = Step {
             broker,
             world,
@@ -112,18 +111,13 @@ impl<'a, W: World> Step<'a, W> {
         self.now_ms
     }
 
-    /// How many changes were made.
-    pub(super) fn changes(&self) -> usize {
-        self.changes
-    }
-
-    /// The next job id, or `None` if all are used up.
-    pub fn new_id(&mut self) -> Option<u64> {
+    /// The first of `count` job ids in a row, or `None` if so many are not left.
+    pub fn new_ids(&mut self, count: u64) -> Option<u64> {
         let last_id = self.tube().map_or(0, |tube| tube.header().last_id);
-        self.broker.new_id(last_id)
+        self.broker.new_ids(last_id, count)
     }
 
-    /// The tube, which is created if there is none.
+    /// Creates the tube if there is none.
     pub fn create(&mut self) {
         if self.key.tube().is_none() {
             self.key.create(Tube::new(self.now_ms));
@@ -170,7 +164,7 @@ impl<'a, W: World> Step<'a, W> {
         while let Some((number, wait)) = self.broker.line.first(self.db, self.name) {
             let worker = Worker { client: wait.client, ttr_ms: wait.ttr_ms };
             let mut jobs = Vec::new();
-            while jobs.len() < wait.count as usize
+            while jobs.len() < wait.count.unwrap_or(1) as usize
                 && let Some(change) =
                     self.key.tube().and_then(|tube| decide::reserve(tube, self.now_ms, worker))
                 && let Change::Reserve { id, n, .. } = change
@@ -220,10 +214,10 @@ impl<'a, W: World> Step<'a, W> {
         if self.removed {
             self.key.remove();
         }
-        let after = self.key.tube().map(|tube| Before {
-            counts: tube.counts(),
-            deadline_ms: tube.next_deadline_ms(linger_ms),
-        });
+        let after = self
+            .key
+            .tube()
+            .map(|tube| Before { counts: tube.counts(), deadline_ms: tube.next_deadline_ms(linger_ms) });
         drop(self.key);
         self.broker.note(self.db, self.name, self.now_ms, self.before, after, look_up, self.removed);
         match self.event {
@@ -242,7 +236,10 @@ impl<'a, W: World> Step<'a, W> {
 
 impl Broker {
     /// Keeps the index true after a tube changed.
-    #[expect(clippy::too_many_arguments, reason = "the tail of two functions, which have nothing else in common")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the tail of two functions, which have nothing else in common"
+    )]
     fn note(
         &mut self,
         db: u32,
@@ -265,7 +262,8 @@ impl Broker {
         if look_up || deadline_ms.is_none_or(|deadline_ms| at_ms < deadline_ms) {
             // An idle tube that somebody waits on stays: look again when it could go next.
             let waited_on = at_ms <= now_ms && after.counts.all() == 0 && look_up;
-            let at_ms = if waited_on { now_ms.saturating_add(self.settings.linger_ms.max(1_000)) } else { at_ms };
+            let at_ms =
+                if waited_on { now_ms.saturating_add(self.settings.linger_ms.max(1_000)) } else { at_ms };
             self.names.attend(db, name, at_ms);
         }
     }

@@ -195,7 +195,8 @@ impl Loader {
 mod tests {
     use super::*;
 
-    const PUT: Change<'static> = Change::Put { id: 7, pri: 1024, delay_ms: 0, ttr_ms: 60_000, body: b"hello" };
+    const PUT: Change<'static> =
+        Change::Put { id: 7, pri: 1024, delay_ms: 0, ttr_ms: 60_000, body: b"hello" };
 
     fn event() -> Vec<u8> {
         let mut event = Vec::new();

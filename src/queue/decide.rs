@@ -96,8 +96,7 @@ pub fn lose(tube: &Tube, handle: Handle, now_ms: u64, retry: Retry) -> Option<Ch
 
 /// Gives back a reserved job that its worker never heard of.
 pub fn undeliver(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Change<'static>> {
-    reserved(tube, handle, now_ms)
-        .map(|job| send_back(&job, Why::Undelivered, None, None, Retry::default()))
+    reserved(tube, handle, now_ms).map(|job| send_back(&job, Why::Undelivered, None, None, Retry::default()))
 }
 
 fn send_back(
@@ -142,7 +141,8 @@ pub fn kickable(tube: &Tube) -> Order {
 
 /// Kicks one job if it is buried or delayed.
 pub fn kick_job(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Change<'static>> {
-    let job = named(tube, handle, now_ms).filter(|job| matches!(job.state, State::Buried | State::Delayed))?;
+    let job =
+        named(tube, handle, now_ms).filter(|job| matches!(job.state, State::Buried | State::Delayed))?;
     Some(Change::Kick { id: job.id })
 }
 

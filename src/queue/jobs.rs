@@ -282,7 +282,8 @@ impl Jobs {
         let mut segments = self.orders[order as usize].iter().peekable();
         while ids.len() < count {
             // A segment's jobs join as soon as its smallest key could be the next one.
-            while let Some(entry) = segments.next_if(|entry| waiting.peek().is_none_or(|Reverse(w)| *entry <= w))
+            while let Some(entry) =
+                segments.next_if(|entry| waiting.peek().is_none_or(|Reverse(w)| *entry <= w))
             {
                 let Some(segment) = self.segments.get(&entry.1) else { continue };
                 waiting.extend(segment.entries(order).map(|(key, slot)| Reverse((key, segment.id(slot)))));

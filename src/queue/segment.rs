@@ -207,7 +207,8 @@ impl Segment {
 
     /// Whether id and creation time can be told as a small distance from the segment's base.
     fn covers(&self, id: u64, created_ms: u64) -> bool {
-        let is_near = |value: u64, base: u64| value.checked_sub(base).is_some_and(|d| d <= u64::from(u32::MAX));
+        let is_near =
+            |value: u64, base: u64| value.checked_sub(base).is_some_and(|d| d <= u64::from(u32::MAX));
         is_near(id, self.base_id) && is_near(created_ms, self.base_created_ms)
     }
 
@@ -341,7 +342,8 @@ impl Segment {
         self.slots[slot].state = new.state as u8;
         if new.timing != old.timing || new.state != old.state {
             let implied = Timing { at: self.implied_at(slot, new.state), delay_ms: 0 };
-            let packed = PackedTiming { at: U48::new(new.timing.at), delay_ms: U48::new(new.timing.delay_ms) };
+            let packed =
+                PackedTiming { at: U48::new(new.timing.at), delay_ms: U48::new(new.timing.delay_ms) };
             self.timings.set(slot, (new.timing != implied).then_some(packed));
         }
         if new.reservation != old.reservation || new.state != old.state {
@@ -450,7 +452,8 @@ impl Segment {
     /// Whether so much is dead that packing anew pays.
     pub(super) fn is_wasteful(&self) -> bool {
         let dead = self.slots.len() - self.live;
-        (dead >= 16 && dead > self.live) || (self.dead_bytes >= 1024 && self.dead_bytes * 2 > self.bodies.len())
+        (dead >= 16 && dead > self.live)
+            || (self.dead_bytes >= 1024 && self.dead_bytes * 2 > self.bodies.len())
     }
 
     /// The living jobs packed anew. The base stays: it is the name by which the tube knows the segment.

@@ -1,0 +1,251 @@
+//! A cursor over a command's arguments, and the keywords that may follow them.
+
+use crate::queue::{Handle, State, States};
+
+use super::error::CommandError;
+use super::number;
+
+/// The largest integer that counts and priorities can have.
+pub const INTEGER_MAX: u64 = u32::MAX as u64;
+
+/// The arguments that are still to be read, the command's name not among them.
+#[derive(Clone, Copy, Debug)]
+pub struct Args<'a> {
+    left: &'a [&'a [u8]],
+}
+
+impl<'a> Args<'a> {
+    /// A cursor at the first of these arguments.
+    pub fn new(args: &'a [&'a [u8]]) -> Args<'a> {
+        Args { left: args }
+    }
+
+    /// How many are left.
+    pub fn len(&self) -> usize {
+        self.left.len()
+    }
+
+    /// Whether none is left.
+    pub fn is_empty(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    /// The next argument, which stays.
+    pub fn peek(&self) -> Option<&'a [u8]> {
+        self.left.first().copied()
+    }
+
+    /// The next argument, which must be there.
+    pub fn take(&mut self) -> Result<&'a [u8], CommandError> {
+        let (first, rest) = self.left.split_first().ok_or(CommandError::Arity)?;
+        self.left = rest;
+        Ok(first)
+    }
+
+    /// The next `count` arguments, which must be there.
+    pub fn take_many(&mut self, count: u64) -> Result<&'a [&'a [u8]], CommandError> {
+        let count = usize::try_from(count).map_err(|_| CommandError::Arity)?;
+        let (many, rest) = self.left.split_at_checked(count).ok_or(CommandError::Arity)?;
+        self.left = rest;
+        Ok(many)
+    }
+
+    /// There must be no more arguments.
+    pub fn finish(self) -> Result<(), CommandError> {
+        if self.left.is_empty() { Ok(()) } else { Err(CommandError::Arity) }
+    }
+
+    /// The next argument as an integer.
+    pub fn integer(&mut self, name: &'static str, min: u64, max: u64) -> Result<u64, CommandError> {
+        number::integer(self.take()?)
+            .filter(|value| (min..=max).contains(value))
+            .ok_or(CommandError::Integer { name, min, max })
+    }
+
+    /// The next argument as seconds, in milliseconds.
+    pub fn seconds(&mut self, name: &'static str, min_ms: u64) -> Result<u64, CommandError> {
+        number::seconds(self.take()?).filter(|ms| *ms >= min_ms).ok_or(CommandError::Seconds { name, min_ms })
+    }
+
+    /// The next argument as a priority.
+    pub fn pri(&mut self, name: &'static str) -> Result<u32, CommandError> {
+        self.integer(name, 0, INTEGER_MAX).map(|pri| pri as u32)
+    }
+
+    /// The next argument as an id or a lease.
+    pub fn handle(&mut self) -> Result<Handle, CommandError> {
+        let word = self.take()?;
+        number::handle(word).ok_or_else(|| CommandError::Id(word.to_vec()))
+    }
+
+    /// One or more ids or leases, up to the end or to a word that looks like a keyword where `has_keywords`.
+    /// All are read before any is used, so that a bad one changes nothing.
+    pub fn handles(&mut self, has_keywords: bool) -> Result<Handles<'a>, CommandError> {
+        let words = self.left;
+        let mut count = 0;
+        while let Some(word) = self.peek() {
+            if count > 0 && has_keywords && word.first().is_some_and(u8::is_ascii_alphabetic) {
+                break;
+            }
+            self.handle()?;
+            count += 1;
+        }
+        if count == 0 { Err(CommandError::Arity) } else { Ok(Handles { words: &words[..count] }) }
+    }
+
+    /// The next argument as the name of a state.
+    pub fn state(&mut self) -> Result<State, CommandError> {
+        let word = self.take()?;
+        state(word).ok_or_else(|| CommandError::State(word.to_vec()))
+    }
+
+    /// The rest of the arguments as names of states.
+    pub fn states(mut self) -> Result<States, CommandError> {
+        let mut states = States::NONE;
+        while !self.is_empty() {
+            states = states.with(self.state()?);
+        }
+        Ok(states)
+    }
+
+    /// The rest of the arguments as keywords, each of `allowed` at most once, with their values.
+    pub fn options(mut self, allowed: &[Keyword]) -> Result<Options<'a>, CommandError> {
+        let mut options = Options::default();
+        let mut seen = 0_u32;
+        while !self.is_empty() {
+            let word = self.take()?;
+            let keyword = allowed
+                .iter()
+                .copied()
+                .find(|keyword| word.eq_ignore_ascii_case(keyword.name().as_bytes()))
+                .filter(|keyword| seen & 1 << *keyword as u32 == 0)
+                .ok_or_else(|| CommandError::Unexpected(word.to_vec()))?;
+            seen |= 1 << keyword as u32;
+            options.read(keyword, &mut self)?;
+        }
+        Ok(options)
+    }
+}
+
+/// Ids and leases that were read, and can be read again without a list of them in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Handles<'a> {
+    words: &'a [&'a [u8]],
+}
+
+impl Handles<'_> {
+    /// The handles, in the order given.
+    pub fn iter(&self) -> impl Iterator<Item = Handle> {
+        self.words.iter().filter_map(|word| number::handle(word))
+    }
+}
+
+/// The state that a word names.
+pub fn state(word: &[u8]) -> Option<State> {
+    State::ALL.into_iter().find(|state| word.eq_ignore_ascii_case(state.name().as_bytes()))
+}
+
+/// A keyword.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keyword {
+    /// `PRI pri`
+    Pri,
+    /// `DELAY seconds`
+    Delay,
+    /// `TTR seconds`
+    Ttr,
+    /// `TIMEOUT seconds`
+    Timeout,
+    /// `COUNT n`
+    Count,
+    /// `FOR seconds`
+    For,
+    /// `STATE state`
+    State,
+    /// `MATCH pattern`
+    Match,
+    /// `FROM tube`
+    From,
+    /// `BOUND`
+    Bound,
+    /// `UNTRIED`
+    Untried,
+    /// `OLDEST`
+    Oldest,
+    /// `WITHSTATS`
+    WithStats,
+}
+
+impl Keyword {
+    /// The word itself.
+    pub fn name(self) -> &'static str {
+        match self {
+            Keyword::Pri => "PRI",
+            Keyword::Delay => "DELAY",
+            Keyword::Ttr => "TTR",
+            Keyword::Timeout => "TIMEOUT",
+            Keyword::Count => "COUNT",
+            Keyword::For => "FOR",
+            Keyword::State => "STATE",
+            Keyword::Match => "MATCH",
+            Keyword::From => "FROM",
+            Keyword::Bound => "BOUND",
+            Keyword::Untried => "UNTRIED",
+            Keyword::Oldest => "OLDEST",
+            Keyword::WithStats => "WITHSTATS",
+        }
+    }
+}
+
+/// The values of the keywords that were given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// The priority.
+    pub pri: Option<u32>,
+    /// The delay in milliseconds.
+    pub delay_ms: Option<u64>,
+    /// The time to run in milliseconds.
+    pub ttr_ms: Option<u64>,
+    /// How long to wait, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// How many.
+    pub count: Option<u32>,
+    /// How long from now, in milliseconds.
+    pub for_ms: Option<u64>,
+    /// The only state to show.
+    pub state: Option<State>,
+    /// The pattern that names must match.
+    pub pattern: Option<&'a [u8]>,
+    /// The name to begin at.
+    pub from: Option<&'a [u8]>,
+    /// Whether the reservation ends with the connection.
+    pub bound: bool,
+    /// Whether the job was not worked on.
+    pub untried: bool,
+    /// Whether the longest held come first.
+    pub oldest: bool,
+    /// Whether statistics are shown.
+    pub with_stats: bool,
+}
+
+impl<'a> Options<'a> {
+    fn read(&mut self, keyword: Keyword, args: &mut Args<'a>) -> Result<(), CommandError> {
+        let name = keyword.name();
+        match keyword {
+            Keyword::Pri => self.pri = Some(args.pri(name)?),
+            Keyword::Delay => self.delay_ms = Some(args.seconds(name, 0)?),
+            Keyword::Ttr => self.ttr_ms = Some(args.seconds(name, 1)?),
+            Keyword::Timeout => self.timeout_ms = Some(args.seconds(name, 0)?),
+            Keyword::Count => self.count = Some(args.integer(name, 1, INTEGER_MAX)? as u32),
+            Keyword::For => self.for_ms = Some(args.seconds(name, 0)?),
+            Keyword::State => self.state = Some(args.state()?),
+            Keyword::Match => self.pattern = Some(args.take()?),
+            Keyword::From => self.from = Some(args.take()?),
+            Keyword::Bound => self.bound = true,
+            Keyword::Untried => self.untried = true,
+            Keyword::Oldest => self.oldest = true,
+            Keyword::WithStats => self.with_stats = true,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! FLOOR 3. PHEAN.*: arguments are bytes, replies go into a [`Reply`], everything in between is the
+//! [broker](crate::broker)'s.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `table` | every command: its name, arity, flags, keys and documentation |
+//! | `producer`, `worker`, `operator`, `inspect` | the commands, by family |
+//! | `args`, `number` | reading arguments |
+//! | `glob` | patterns of names |
+//! | `reply` | where replies go |
+//! | `error` | errors, in their exact words |
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod error;
+mod glob;
+mod inspect;
+mod number;
+mod operator;
+mod producer;
+mod reply;
+pub mod table;
+mod worker;
+
+pub use args::Args;
+pub use error::{CommandError, quoted, seconds_text};
+pub use reply::Reply;
+pub use table::{COMMANDS, Command, Verb};
+
+use crate::broker::{Broker, Step, Wait, World};
+use crate::queue::{Change, Handle, Job, Tube};
+use args::{Keyword, Options};
+
+/// Who sent a command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// The connection's id; 0 for none.
+    pub id: u64,
+    /// Whether it can be kept waiting for its reply.
+    pub may_wait: bool,
+    /// Whether the command runs in a script or function.
+    pub in_script: bool,
+}
+
+/// One command that is running.
+pub struct Call<'a, W, R> {
+    /// The broker.
+    pub broker: &'a mut Broker,
+    /// The world that the broker works on.
+    pub world: &'a mut W,
+    /// Where the reply goes.
+    pub reply: &'a mut R,
+    /// The arguments, the command's name not among them.
+    pub args: Args<'a>,
+    /// The database that the client has selected.
+    pub db: u32,
+    /// The time (Unix ms).
+    pub now_ms: u64,
+    /// When the server started (Unix ms).
+    pub started_ms: u64,
+    /// Who sent it.
+    pub client: Client,
+}
+
+/// What has become of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// The reply is written.
+    Replied,
+    /// The client is to be kept waiting for this: hand it to [`Broker::wait`].
+    Waits(Wait),
+}
+
+/// Runs a command. On an error nothing was written and nothing was changed.
+pub fn run<W: World, R: Reply>(verb: Verb, call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
+    match verb {
+        Verb::Put => producer::put(call),
+        Verb::Mput => producer::mput(call),
+        Verb::Reserve => worker::reserve(call),
+        Verb::Mreserve => worker::mreserve(call),
+        Verb::ReserveJob => worker::reservejob(call),
+        Verb::Delete => worker::delete(call),
+        Verb::Release => worker::release(call),
+        Verb::Bury => worker::bury(call),
+        Verb::Touch => worker::touch(call),
+        Verb::Kick => operator::kick(call),
+        Verb::KickJob => operator::kickjob(call),
+        Verb::Prioritize => operator::prioritize(call),
+        Verb::Delay => operator::delay(call),
+        Verb::Pause => operator::pause(call),
+        Verb::Clear => operator::clear(call),
+        Verb::Peek => inspect::peek(call),
+        Verb::Job => inspect::job(call),
+        Verb::Claimed => inspect::claimed(call),
+        Verb::Scan => inspect::scan(call),
+        Verb::Stats => inspect::stats(call),
+        Verb::Tubes => inspect::tubes(call),
+        Verb::Apply => apply(call),
+    }
+}
+
+/// `PHEAN.APPLY tube event`. Who may send it is for the host to check.
+fn apply<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
+    let name = call.args.take()?;
+    let event = call.args.take()?;
+    call.args.finish()?;
+    call.broker.apply(call.world, call.db, name, event, call.now_ms)?;
+    call.reply.ok();
+    Ok(Done::Replied)
+}
+
+/// Does the same to each of one or more jobs, and replies with how many it was done to.
+fn each<W: World, R: Reply>(
+    call: &mut Call<'_, W, R>,
+    keywords: &[Keyword],
+    decide: impl Fn(&Options<'_>, &Tube, Handle, u64) -> Option<Change<'static>>,
+) -> Result<Done, CommandError> {
+    let name = call.args.take()?;
+    let handles = call.args.handles(!keywords.is_empty())?;
+    let options = call.args.options(keywords)?;
+    let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
+    let mut count = 0;
+    for handle in handles.iter() {
+        let change = step.tube().and_then(|tube| decide(&options, tube, handle, call.now_ms));
+        if let Some(change) = change {
+            step.make(&change);
+            count += 1;
+        }
+    }
+    step.finish();
+    call.reply.integer(count);
+    Ok(Done::Replied)
+}
+
+/// `[tube, lease, body, attempt, ttr]`, for a job that was just reserved.
+pub fn job_reply<R: Reply>(reply: &mut R, name: &[u8], job: &Job<'_>, now_ms: u64) {
+    let reservation = job.reservation.unwrap_or_default();
+    reply.array(5);
+    reply.bytes(name);
+    reply::lease(reply, job.id, reservation.n);
+    reply.bytes(job.body);
+    reply.integer(u64::from(job.attempt()));
+    reply.seconds(reservation.deadline_ms.saturating_sub(now_ms));
+}

@@ -1,0 +1,177 @@
+//! Numbers as clients send them.
+
+use crate::queue::{DURATION_MAX_MS, Handle, ID_MAX};
+
+/// Reads a decimal integer: digits only, no sign, no leading zero.
+pub fn integer(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || text.len() > 20 || (text[0] == b'0' && text.len() > 1) {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |value, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// Reads a job id, or a lease `ID-N`.
+pub fn handle(text: &[u8]) -> Option<Handle> {
+    let dash = text.iter().position(|byte| *byte == b'-');
+    let (id, n) = match dash {
+        Some(dash) => (&text[..dash], Some(integer(&text[dash + 1..])?)),
+        None => (text, None),
+    };
+    let id = integer(id).filter(|id| (1..=ID_MAX).contains(id))?;
+    Some(Handle { id, n })
+}
+
+/// Reads a number of seconds, `digits[.digits][e[+-]digits]`, as milliseconds, rounded up. No more than
+/// 4294967295 seconds.
+///
+/// The arithmetic is decimal, so that `0.57` is 570 ms and not, by way of a binary fraction, 571.
+pub fn seconds(text: &[u8]) -> Option<u64> {
+    let (mantissa, exponent) = match text.iter().position(|byte| matches!(byte, b'e' | b'E')) {
+        Some(e) => (&text[..e], exponent(&text[e + 1..])?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = match mantissa.iter().position(|byte| *byte == b'.') {
+        Some(point) => (&mantissa[..point], &mantissa[point + 1..]),
+        None => (mantissa, &[][..]),
+    };
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let digits = || whole.iter().chain(fraction);
+    if !digits().all(u8::is_ascii_digit) {
+        return None;
+    }
+    // So many of the digits stand before the point once the number is in milliseconds.
+    let before_point = i64::try_from(whole.len()).ok()?.checked_add(exponent)?.checked_add(3)?;
+    let mut ms: u64 = 0;
+    let mut rest = false;
+    for (place, digit) in digits().enumerate() {
+        if i64::try_from(place).ok()? < before_point {
+            ms = ms.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+            if ms > DURATION_MAX_MS {
+                return None;
+            }
+        } else {
+            rest |= *digit != b'0';
+        }
+    }
+    let zeros = before_point - i64::try_from(whole.len() + fraction.len()).ok()?;
+    if ms > 0 {
+        for _ in 0..zeros.max(0) {
+            ms = ms.checked_mul(10).filter(|ms| *ms <= DURATION_MAX_MS)?;
+        }
+    }
+    // Rounding up must not carry a number over the limit.
+    let ms = ms + u64::from(rest);
+    (ms <= DURATION_MAX_MS).then_some(ms)
+}
+
+/// Reads an exponent. One that is absurdly large stands for any that is.
+fn exponent(text: &[u8]) -> Option<i64> {
+    let (sign, digits) = match text.first()? {
+        b'-' => (-1, &text[1..]),
+        b'+' => (1, &text[1..]),
+        _ => (1, text),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let value = digits.iter().fold(0_i64, |value, digit| {
+        value.saturating_mul(10).saturating_add(i64::from(digit - b'0')).min(1 << 40)
+    });
+    Some(sign * value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_plain_digits() {
+        for (text, value) in [("0", 0), ("7", 7), ("4294967295", 4_294_967_295)] {
+            assert_eq!(integer(text.as_bytes()), Some(value));
+        }
+        assert_eq!(integer(b"18446744073709551615"), Some(u64::MAX));
+        for text in [
+            "",
+            "-1",
+            "+1",
+            " 1",
+            "1 ",
+            "01",
+            "1.0",
+            "1e3",
+            "0x1",
+            "18446744073709551616",
+            "9".repeat(99).as_str(),
+        ] {
+            assert_eq!(integer(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn handles_are_ids_and_leases() {
+        assert_eq!(handle(b"5"), Some(Handle::id(5)));
+        assert_eq!(handle(b"5-17"), Some(Handle::lease(5, 17)));
+        assert_eq!(handle(b"9007199254740991"), Some(Handle::id(ID_MAX)));
+        for text in ["", "0", "-", "5-", "-5", "5-x", "5-1-2", "9007199254740992", "abc", "5 "] {
+            assert_eq!(handle(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_decimal_and_rounded_up_to_the_millisecond() {
+        let cases = [
+            ("0", 0),
+            ("60", 60_000),
+            ("0.25", 250),
+            ("0.57", 570),
+            ("1.001", 1_001),
+            ("2.003", 2_003),
+            ("4.0E-5", 1),
+            ("1e3", 1_000_000),
+            ("1E+2", 100_000),
+            ("0.0000000000000000001", 1),
+            ("0.0010000001", 2),
+            (".5", 500),
+            ("5.", 5_000),
+            ("007", 7_000),
+            ("4294967295", DURATION_MAX_MS),
+            ("4294967295.000", DURATION_MAX_MS),
+            ("42949672950e-1", DURATION_MAX_MS),
+            ("0e999999999999999999999", 0),
+            ("1e-999999999999999999999", 1),
+        ];
+        for (text, ms) in cases {
+            assert_eq!(seconds(text.as_bytes()), Some(ms), "{text}");
+        }
+        let huge = "9".repeat(1_000_000);
+        let bad = [
+            "",
+            ".",
+            "-1",
+            "+1",
+            "nan",
+            "inf",
+            "0x10",
+            "1e",
+            "1e+",
+            "e5",
+            "1.2.3",
+            " 1",
+            "1 ",
+            "1s",
+            "4294967296",
+            "4294967295.0001",
+            "1e10",
+            "1e999999999999999999999",
+            huge.as_str(),
+        ];
+        for text in bad {
+            assert_eq!(seconds(text.as_bytes()), None, "{text}");
+        }
+    }
+}

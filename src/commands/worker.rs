@@ -1,0 +1,245 @@
+//! Taking jobs, and saying what became of them.
+
+use std::collections::BTreeSet;
+
+use crate::broker::{Access, Key, Name, Step, Wait, World};
+use crate::queue::decide::{self, Release, Worker};
+use crate::queue::{Change, Order};
+
+use super::args::{INTEGER_MAX, Keyword, Options};
+use super::error::CommandError;
+use super::{Call, Done, Reply, each, job_reply};
+
+const RESERVE: &[Keyword] = &[Keyword::Timeout, Keyword::Count, Keyword::Ttr, Keyword::Bound];
+
+/// `PHEAN.RESERVE tube [TIMEOUT seconds] [COUNT n] [TTR seconds] [BOUND]`
+pub fn reserve<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
+    let tubes = call.args.take_many(1)?;
+    let options = reserve_options(call)?;
+    if options.count.is_some() {
+        reserve_many(call, tubes, &options)
+    } else {
+        reserve_one(call, tubes[0], &options)
+    }
+}
+
+/// `PHEAN.MRESERVE numtubes tube [tube …] [TIMEOUT seconds] [COUNT n] [TTR seconds] [BOUND]`
+pub fn mreserve<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
+    let count = call.args.integer("numtubes", 1, INTEGER_MAX)?;
+    let tubes = call.args.take_many(count)?;
+    let options = reserve_options(call)?;
+    reserve_many(call, tubes, &options)
+}
+
+fn reserve_options<'a, W: World, R: Reply>(call: &Call<'a, W, R>) -> Result<Options<'a>, CommandError> {
+    let options = call.args.options(RESERVE)?;
+    if options.bound && call.client.in_script {
+        return Err(CommandError::BoundInScript);
+    }
+    Ok(options)
+}
+
+fn worker<W: World, R: Reply>(call: &Call<'_, W, R>, options: &Options<'_>) -> Worker {
+    Worker { client: call.client.id, ttr_ms: options.ttr_ms }
+}
+
+/// The common case: one job of one tube.
+fn reserve_one<W: World, R: Reply>(
+    call: &mut Call<'_, W, R>,
+    name: &[u8],
+    options: &Options<'_>,
+) -> Result<Done, CommandError> {
+    let worker = worker(call, options);
+    let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
+    let change = step.tube().and_then(|tube| decide::reserve(tube, call.now_ms, worker));
+    let taken = change.and_then(|change| take(&mut step, &change, name, call.reply));
+    step.finish();
+    match taken {
+        Some(taken) => {
+            bind(call, options, name, taken);
+            Ok(Done::Replied)
+        }
+        None => wait_or_null(call, &[name], options),
+    }
+}
+
+/// Makes a reservation and writes it as the reply. Returns the job's id and the lease's number.
+fn take<W: World, R: Reply>(
+    step: &mut Step<'_, W>,
+    change: &Change<'_>,
+    name: &[u8],
+    reply: &mut R,
+) -> Option<(u64, u64)> {
+    let Change::Reserve { id, n, .. } = *change else { return None };
+    step.make(change);
+    let job = step.tube()?.job(id)?;
+    job_reply(reply, name, &job, step.now_ms());
+    Some((id, n))
+}
+
+fn bind<W: World, R: Reply>(
+    call: &mut Call<'_, W, R>,
+    options: &Options<'_>,
+    name: &[u8],
+    (id, n): (u64, u64),
+) {
+    if options.bound {
+        call.broker.bind(call.client.id, call.db, name, id, n);
+    }
+}
+
+/// A ready job of one of several tubes, by urgency.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    pri: u32,
+    id: u64,
+    tube: usize,
+}
+
+/// Several jobs, or the most urgent over several tubes.
+fn reserve_many<W: World, R: Reply>(
+    call: &mut Call<'_, W, R>,
+    tubes: &[&[u8]],
+    options: &Options<'_>,
+) -> Result<Done, CommandError> {
+    let tubes: Vec<&[u8]> = tubes.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let count = options.count.unwrap_or(1) as usize;
+    end_overdue(call, &tubes)?;
+    let mut candidates = candidates(call, &tubes, count)?;
+    candidates.sort_unstable();
+    candidates.truncate(count);
+    if candidates.is_empty() {
+        return wait_or_null(call, &tubes, options);
+    }
+    let worker = worker(call, options);
+    let mut by_tube = vec![0_usize; tubes.len()];
+    candidates.iter().for_each(|candidate| by_tube[candidate.tube] += 1);
+    for (name, count) in tubes.iter().zip(by_tube).filter(|(_, count)| *count > 0) {
+        let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
+        for _ in 0..count {
+            if let Some(change) = step.tube().and_then(|tube| decide::reserve(tube, call.now_ms, worker)) {
+                step.make(&change);
+            }
+        }
+        step.finish();
+    }
+    if options.count.is_some() {
+        call.reply.array(candidates.len());
+    }
+    for candidate in candidates {
+        let name = tubes[candidate.tube];
+        let key = call.world.open(call.db, name, Access::Look)?;
+        let job = key.tube().and_then(|tube| tube.job(candidate.id));
+        let Some((job, reservation)) = job.and_then(|job| Some((job, job.reservation?))) else {
+            debug_assert!(false, "a job that was just reserved is gone");
+            call.reply.null();
+            continue;
+        };
+        job_reply(call.reply, name, &job, call.now_ms);
+        drop(key);
+        bind(call, options, name, (candidate.id, reservation.n));
+    }
+    Ok(Done::Replied)
+}
+
+/// Makes what is due in these tubes happen. A key of another type is an error before anything changes.
+fn end_overdue<W: World, R: Reply>(call: &mut Call<'_, W, R>, tubes: &[&[u8]]) -> Result<(), CommandError> {
+    let linger_ms = call.broker.settings.linger_ms;
+    let mut overdue = Vec::new();
+    for name in tubes {
+        let key = call.world.open(call.db, name, Access::Look)?;
+        let deadline_ms = key.tube().and_then(|tube| tube.next_deadline_ms(linger_ms));
+        if deadline_ms.is_some_and(|deadline_ms| deadline_ms <= call.now_ms) {
+            overdue.push(name);
+        }
+    }
+    for name in overdue {
+        Step::begin(call.broker, call.world, call.db, name, call.now_ms)?.finish();
+    }
+    Ok(())
+}
+
+/// The most urgent ready jobs of each tube, `count` of each at most.
+fn candidates<W: World, R: Reply>(
+    call: &mut Call<'_, W, R>,
+    tubes: &[&[u8]],
+    count: usize,
+) -> Result<Vec<Candidate>, CommandError> {
+    let mut candidates = Vec::new();
+    for (index, name) in tubes.iter().enumerate() {
+        let key = call.world.open(call.db, name, Access::Look)?;
+        let Some(tube) = key.tube().filter(|tube| !tube.is_paused(call.now_ms)) else { continue };
+        let found = tube.ordered(Order::Ready, count).into_iter().filter_map(|id| tube.job(id));
+        candidates.extend(found.map(|job| Candidate { pri: job.pri, id: job.id, tube: index }));
+    }
+    Ok(candidates)
+}
+
+fn wait_or_null<W: World, R: Reply>(
+    call: &mut Call<'_, W, R>,
+    tubes: &[&[u8]],
+    options: &Options<'_>,
+) -> Result<Done, CommandError> {
+    let timeout_ms = options.timeout_ms.unwrap_or(0);
+    if timeout_ms == 0 || !call.client.may_wait {
+        call.reply.null();
+        return Ok(Done::Replied);
+    }
+    Ok(Done::Waits(Wait {
+        db: call.db,
+        names: tubes.iter().map(|name| Name::from(*name)).collect(),
+        count: options.count,
+        ttr_ms: options.ttr_ms,
+        bound: options.bound,
+        client: call.client.id,
+        until_ms: call.now_ms.saturating_add(timeout_ms),
+    }))
+}
+
+/// `PHEAN.RESERVEJOB tube id [TTR seconds] [BOUND]`
+pub fn reservejob<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
+    let name = call.args.take()?;
+    let handle = call.args.handle()?;
+    let options = call.args.options(&[Keyword::Ttr, Keyword::Bound])?;
+    if options.bound && call.client.in_script {
+        return Err(CommandError::BoundInScript);
+    }
+    let worker = worker(call, &options);
+    let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
+    let change = step.tube().and_then(|tube| decide::reserve_job(tube, handle, call.now_ms, worker));
+    let taken = change.and_then(|change| take(&mut step, &change, name, call.reply));
+    step.finish();
+    match taken {
+        Some(taken) => bind(call, &options, name, taken),
+        None => call.reply.null(),
+    }
+    Ok(Done::Replied)
+}
+
+/// `PHEAN.DELETE tube id [id …]`
+pub fn delete<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
+    each(call, &[], |_, tube, handle, now_ms| decide::delete(tube, handle, now_ms))
+}
+
+/// `PHEAN.RELEASE tube id [id …] [PRI pri] [DELAY seconds] [UNTRIED]`
+pub fn release<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
+    let retry = call.broker.settings.retry;
+    each(call, &[Keyword::Pri, Keyword::Delay, Keyword::Untried], move |options, tube, handle, now_ms| {
+        let release = Release { pri: options.pri, delay_ms: options.delay_ms, untried: options.untried };
+        decide::release(tube, handle, now_ms, release, retry)
+    })
+}
+
+/// `PHEAN.BURY tube id [id …] [PRI pri]`
+pub fn bury<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
+    each(call, &[Keyword::Pri], |options, tube, handle, now_ms| {
+        decide::bury(tube, handle, now_ms, options.pri)
+    })
+}
+
+/// `PHEAN.TOUCH tube id [id …] [FOR seconds]`
+pub fn touch<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
+    each(call, &[Keyword::For], |options, tube, handle, now_ms| {
+        decide::touch(tube, handle, now_ms, options.for_ms)
+    })
+}
