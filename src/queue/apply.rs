@@ -40,7 +40,7 @@ impl Tube {
             }
             Change::Return { id, why, then, pri } => self.send_back(at_ms, id, why, then, pri),
             Change::Bury { id, pri } => {
-                let burial = self.next_burial();
+                let burial = self.header.next_burial();
                 self.jobs.update(id, |job| {
                     job.end_reservation(true);
                     job.pri = pri;
@@ -100,7 +100,7 @@ impl Tube {
     }
 
     fn send_back(&mut self, at_ms: u64, id: u64, why: Why, then: Then, pri: u32) {
-        let burial = if then == Then::Buried { self.next_burial() } else { 0 };
+        let burial = if then == Then::Buried { self.header.next_burial() } else { 0 };
         self.jobs.update(id, |job| {
             job.end_reservation(!matches!(why, Why::Untried | Why::Undelivered));
             match why {
@@ -121,11 +121,6 @@ impl Tube {
                 Then::Buried => job.become_buried(burial),
             }
         });
-    }
-
-    fn next_burial(&mut self) -> u64 {
-        self.header.burials += 1;
-        self.header.burials
     }
 }
 

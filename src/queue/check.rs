@@ -6,7 +6,7 @@ use std::fmt;
 use super::event::{Change, States, Then};
 use super::job::{ID_MAX, Job, State};
 use super::time::{DURATION_MAX_MS, TIME_MAX_MS, U48_MAX};
-use super::tube::{Header, Tube};
+use super::tube::{BURIALS_MAX, Header, Tube};
 
 /// Why changes from outside are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,12 @@ impl std::error::Error for Invalid {}
 
 fn in_range(value: u64, min: u64, max: u64) -> Result<(), Invalid> {
     if (min..=max).contains(&value) { Ok(()) } else { Err(Invalid::Range(value)) }
+}
+
+/// Whether a lease numbered `n` may come after one numbered `last_n`. No clock gets to the largest number; but a
+/// job may come with it from outside, and must not be one that nobody can ever reserve again.
+fn may_follow(n: u64, last_n: u64) -> bool {
+    n > last_n || n == U48_MAX
 }
 
 const LATEST_MS: u64 = TIME_MAX_MS + DURATION_MAX_MS;
@@ -124,7 +130,7 @@ impl Draft<'_> {
                 in_range(worker, 0, U48_MAX)?;
                 in_range(ttr_ms, 1, DURATION_MAX_MS)?;
                 let (_, last_n) = self.expect(id, &[Ready, Delayed, Buried])?;
-                if n <= last_n {
+                if !may_follow(n, last_n) {
                     return Err(Invalid::Lease(id));
                 }
                 self.set(id, Some((Reserved, n)));
@@ -143,14 +149,14 @@ impl Draft<'_> {
                         Delayed
                     }
                     Then::Buried => {
-                        self.header.burials += 1;
+                        self.header.next_burial();
                         Buried
                     }
                 };
                 self.go(id, &[Reserved], to)
             }
             Change::Bury { id, .. } => {
-                self.header.burials += 1;
+                self.header.next_burial();
                 self.go(id, &[Reserved], Buried)
             }
             Change::Touch { id, for_ms } => {
@@ -216,7 +222,7 @@ impl Draft<'_> {
 /// What must hold of the data that a tube has besides its jobs.
 fn check_header(header: &Header) -> Result<(), Invalid> {
     in_range(header.last_id, 0, ID_MAX)?;
-    in_range(header.burials, 0, U48_MAX / 2)?;
+    in_range(header.burials, 0, BURIALS_MAX)?;
     in_range(header.paused_until_ms, 0, LATEST_MS)?;
     in_range(header.pause_ms, 0, DURATION_MAX_MS)?;
     in_range(header.used_at_ms, 0, TIME_MAX_MS)?;
@@ -237,7 +243,7 @@ fn check_job(job: &Job<'_>) -> Result<(), Invalid> {
         State::Ready => in_range(job.timing.at, 0, TIME_MAX_MS)?,
         State::Delayed => in_range(job.timing.at, 0, LATEST_MS)?,
         State::Reserved => in_range(job.timing.at, 0, 0)?,
-        State::Buried => in_range(job.timing.at, 1, U48_MAX / 2)?,
+        State::Buried => in_range(job.timing.at, 1, BURIALS_MAX)?,
     }
     match (job.state, job.reservation) {
         (State::Reserved, Some(r)) => {
@@ -246,7 +252,7 @@ fn check_job(job: &Job<'_>) -> Result<(), Invalid> {
             in_range(r.reserved_at_ms, 0, TIME_MAX_MS)?;
             in_range(r.worker, 0, U48_MAX)?;
             in_range(r.ttr_ms, 1, DURATION_MAX_MS)?;
-            if r.n <= job.history.last_n {
+            if !may_follow(r.n, job.history.last_n) {
                 return Err(Invalid::Lease(job.id));
             }
             Ok(())

@@ -111,13 +111,10 @@ pub(super) struct Jobs {
 
 impl Clone for Jobs {
     fn clone(&self) -> Jobs {
-        Jobs {
-            segments: self.segments.clone(),
-            orders: self.orders.clone(),
-            counts: self.counts,
-            bytes: self.bytes,
-            spare: None,
-        }
+        let segments = self.segments.clone();
+        // A copied segment has no room to spare, so it is smaller.
+        let bytes = segments.values().map(|segment| segment.bytes()).sum();
+        Jobs { segments, orders: self.orders.clone(), counts: self.counts, bytes, spare: None }
     }
 }
 
@@ -250,10 +247,19 @@ impl Jobs {
         true
     }
 
-    /// Packs a segment anew, and takes over the next one if both have become small.
+    /// Packs a segment anew, and makes it one with its neighbours if they have become small, too. Jobs mostly go
+    /// in the order of their ids, so it is the one before that is small already.
     fn tidy(&mut self, base: u64) {
         let Some(segment) = self.take_segment(base) else { return };
         let mut packed = segment.packed();
+        let before = self.segments.range(..base).next_back();
+        if let Some(before) = before.filter(|(_, before)| before.can_absorb(&packed)).map(|(base, _)| *base)
+            && let Some(before) = self.take_segment(before)
+        {
+            let mut merged = before.packed();
+            merged.absorb(&packed);
+            packed = merged;
+        }
         let next = self.segments.range(base..).next();
         if let Some(next) = next.filter(|(_, next)| packed.can_absorb(next)).map(|(base, _)| *base)
             && let Some(next) = self.take_segment(next)

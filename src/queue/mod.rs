@@ -41,6 +41,8 @@ mod event;
 mod job;
 mod jobs;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod time;
 mod tube;
 

@@ -344,7 +344,9 @@ impl Segment {
             let implied = Timing { at: self.implied_at(slot, new.state), delay_ms: 0 };
             let packed =
                 PackedTiming { at: U48::new(new.timing.at), delay_ms: U48::new(new.timing.delay_ms) };
-            self.timings.set(slot, (new.timing != implied).then_some(packed));
+            // Two orders are read from these entries, so that their jobs must have one.
+            let is_ordered = matches!(new.state, State::Delayed | State::Buried);
+            self.timings.set(slot, (is_ordered || new.timing != implied).then_some(packed));
         }
         if new.reservation != old.reservation || new.state != old.state {
             let r = new.reservation;

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::event::{Change, Why};
 use super::job::{Job, State};
 use super::jobs::{Counts, Jobs, Order};
+use super::segment::SLOTS_MAX;
+use super::time::U48_MAX;
 
 /// How often things happened. Every number counts jobs: a command for several jobs counts several times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,17 +36,17 @@ pub struct Totals {
 impl Totals {
     /// Counts a change; `cleared` is how many jobs it cleared.
     pub fn count(&mut self, change: &Change<'_>, cleared: u64) {
-        match change {
-            Change::Put { .. } => self.puts += 1,
-            Change::Reserve { .. } => self.reserves += 1,
-            Change::Delete { .. } => self.deletes += 1,
-            Change::Return { why: Why::Released | Why::Untried, .. } => self.releases += 1,
-            Change::Return { why: Why::TimedOut, .. } => self.timeouts += 1,
-            Change::Bury { .. } => self.buries += 1,
-            Change::Touch { .. } => self.touches += 1,
-            Change::Kick { .. } => self.kicks += 1,
-            Change::Pause { .. } => self.pauses += 1,
-            Change::Clear { .. } => self.cleared += cleared,
+        let (total, more) = match change {
+            Change::Put { .. } => (&mut self.puts, 1),
+            Change::Reserve { .. } => (&mut self.reserves, 1),
+            Change::Delete { .. } => (&mut self.deletes, 1),
+            Change::Return { why: Why::Released | Why::Untried, .. } => (&mut self.releases, 1),
+            Change::Return { why: Why::TimedOut, .. } => (&mut self.timeouts, 1),
+            Change::Bury { .. } => (&mut self.buries, 1),
+            Change::Touch { .. } => (&mut self.touches, 1),
+            Change::Kick { .. } => (&mut self.kicks, 1),
+            Change::Pause { .. } => (&mut self.pauses, 1),
+            Change::Clear { .. } => (&mut self.cleared, cleared),
             Change::Return { why: Why::Lost | Why::Undelivered, .. }
             | Change::Promote { .. }
             | Change::Prioritize { .. }
@@ -52,8 +54,10 @@ impl Totals {
             | Change::Resume
             | Change::Restore(_)
             | Change::Head(_)
-            | Change::Remove => {}
-        }
+            | Change::Remove => return,
+        };
+        // A snapshot may claim anything.
+        *total = total.saturating_add(more);
     }
 }
 
@@ -72,6 +76,18 @@ pub struct Header {
     pub used_at_ms: u64,
     /// The counters.
     pub totals: Totals,
+}
+
+/// The largest number of a burial. Later ones share it, so that not even a tube that came with this number can
+/// bury a job in a way that its own snapshot must not say.
+pub(super) const BURIALS_MAX: u64 = U48_MAX / 2;
+
+impl Header {
+    /// Counts a burial, and returns its number.
+    pub(super) fn next_burial(&mut self) -> u64 {
+        self.burials = self.burials.saturating_add(1).min(BURIALS_MAX);
+        self.burials
+    }
 }
 
 /// One tube.
@@ -151,7 +167,7 @@ impl Tube {
         let mut since = None;
         let mut next = Some(0);
         while let (None, Some(id)) = (since, next) {
-            next = self.jobs.scan(id, Some(State::Ready), usize::MAX, |job| {
+            next = self.jobs.scan(id, Some(State::Ready), SLOTS_MAX, |job| {
                 since.get_or_insert(job.ready_since_ms());
             });
         }
