@@ -70,7 +70,7 @@ impl Broker {
     }
 
     /// Hears everything that has happened.
-    pub(super) fn catch_up<W: World>(&mut self, world: &mut W, now_ms: u64) {
+    pub fn catch_up<W: World>(&mut self, world: &mut W, now_ms: u64) {
         while let Some(news) = world.next_news() {
             self.hear(world, news, now_ms);
         }
@@ -111,6 +111,11 @@ impl Broker {
                     self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: true });
                 }
             }
+            News::Undelivered { db, name, id, n } => {
+                let uid = self.names.uid(db);
+                self.sessions.ended(uid, &Name::from(&*name), id);
+                self.give_backs.push_back(GiveBack { uid, name: name.into(), id, n, delivered: false });
+            }
             News::Left { waiter } => self.left(waiter),
         }
     }
@@ -123,12 +128,6 @@ impl Broker {
             let name = grant.name.clone();
             self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: false });
         }
-    }
-
-    /// A job that was told to a waiter never reached it.
-    pub fn was_lost(&mut self, db: u32, name: &[u8], id: u64, n: u64) {
-        let uid = self.names.uid(db);
-        self.give_backs.push_back(GiveBack { uid, name: Name::from(name), id, n, delivered: false });
     }
 
     /// Looks at a key that appeared: if it holds a tube, the index learns of it.

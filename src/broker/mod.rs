@@ -149,7 +149,7 @@ impl Broker {
     }
 
     /// Lifts numbering above an id that a tube has held.
-    fn lift_ids(&mut self, last_id: u64) {
+    pub fn lift_ids(&mut self, last_id: u64) {
         self.next_id = self.next_id.max(last_id.saturating_add(1));
     }
 

@@ -86,6 +86,17 @@ pub enum News {
         /// The client's id.
         client: u64,
     },
+    /// A job that was told to a waiter never reached it.
+    Undelivered {
+        /// The database.
+        db: u32,
+        /// The tube's name.
+        name: Box<[u8]>,
+        /// The job's id.
+        id: u64,
+        /// The lease's number.
+        n: u64,
+    },
     /// A waiter is no longer there: it disconnected, or somebody else ended its wait.
     Left {
         /// The waiter's number.

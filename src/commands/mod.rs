@@ -25,8 +25,9 @@ mod worker;
 
 pub use args::Args;
 pub use error::{CommandError, quoted, seconds_text};
+pub use number::seconds as parse_seconds;
 pub use reply::Reply;
-pub use table::{COMMANDS, Command, Verb};
+pub use table::{COMMANDS, Command, Keys, Verb};
 
 use crate::broker::{Broker, Step, Wait, World};
 use crate::queue::{Change, Handle, Job, Tube};

@@ -1,0 +1,494 @@
+//! A thin edge around the module API: every function of Redis that phean calls, with its safety said once.
+//!
+//! Three things hold for all of them. The function pointers are set when the module is loaded, before any of our
+//! code runs, and never change. Everything here is called on the main thread, from within a callback of Redis,
+//! with pointers that Redis passed to that callback or returned from another call. Those that may be missing
+//! from an older server are asked for with [`Option`].
+
+use std::ffi::{CStr, c_char, c_int, c_long, c_longlong, c_uint, c_void};
+use std::ptr::{self, NonNull};
+
+use redis_module::raw;
+
+pub(super) use raw::{
+    RedisModuleBlockedClient as BlockedClient, RedisModuleCmdFunc as CmdFunc, RedisModuleCtx,
+    RedisModuleDigest, RedisModuleEvent, RedisModuleIO, RedisModuleInfoCtx, RedisModuleKey,
+    RedisModuleKeyOptCtx, RedisModuleString, RedisModuleType,
+};
+
+/// Calls a function of the module API.
+macro_rules! api {
+    ($name:ident($($argument:expr),* $(,)?)) => {
+        match ::redis_module::raw::$name {
+            Some(function) => function($($argument),*),
+            None => panic!(concat!("the server lacks ", stringify!($name))),
+        }
+    };
+}
+pub(super) use api;
+
+pub(super) const OK: c_int = 0;
+pub(super) const ERR: c_int = 1;
+
+/// Flags of a context, as `RM_GetContextFlags` gives them.
+pub(super) mod flag {
+    use std::ffi::c_int;
+    pub const LUA: c_int = 1 << 0;
+    pub const MULTI: c_int = 1 << 1;
+    pub const MASTER: c_int = 1 << 2;
+    pub const AOF: c_int = 1 << 6;
+    pub const MAXMEMORY: c_int = 1 << 8;
+    pub const EVICT: c_int = 1 << 9;
+    pub const REPLICATED: c_int = 1 << 12;
+    pub const LOADING: c_int = 1 << 13;
+    pub const DENY_BLOCKING: c_int = 1 << 21;
+    pub const RESP3: c_int = 1 << 22;
+    pub const ASYNC_LOADING: c_int = 1 << 23;
+}
+
+/// Classes of keyspace notifications.
+pub(super) mod notify {
+    use std::ffi::c_int;
+    pub const GENERIC: c_int = 1 << 2;
+    pub const LOADED: c_int = 1 << 12;
+    pub const MODULE: c_int = 1 << 13;
+}
+
+const READ: c_int = 1 << 0;
+const WRITE: c_int = 1 << 1;
+const NOTOUCH: c_int = 1 << 16;
+const KEYTYPE_EMPTY: c_int = 0;
+const KEYTYPE_MODULE: c_int = 6;
+
+/// A string of Redis that we own.
+pub(super) struct OwnedString(NonNull<RedisModuleString>);
+
+impl OwnedString {
+    pub(super) fn new(bytes: &[u8]) -> OwnedString {
+        // SAFETY: the pointer and length are those of a slice; no context is needed to create a string.
+        let string = unsafe {
+            api!(RedisModule_CreateString(ptr::null_mut(), bytes.as_ptr().cast::<c_char>(), bytes.len()))
+        };
+        OwnedString(NonNull::new(string).expect("Redis never fails to create a string"))
+    }
+
+    /// Takes over a string that Redis handed to us; `None` for a null.
+    fn take(string: *mut RedisModuleString) -> Option<OwnedString> {
+        NonNull::new(string).map(OwnedString)
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut RedisModuleString {
+        self.0.as_ptr()
+    }
+
+    /// Gives the string away to Redis.
+    pub(super) fn into_ptr(self) -> *mut RedisModuleString {
+        let string = self.0.as_ptr();
+        std::mem::forget(self);
+        string
+    }
+}
+
+impl Drop for OwnedString {
+    fn drop(&mut self) {
+        // SAFETY: the string is ours, and nobody frees it a second time.
+        unsafe { api!(RedisModule_FreeString(ptr::null_mut(), self.0.as_ptr())) }
+    }
+}
+
+/// The bytes of a string of Redis, for as long as the pointer to it is borrowed.
+pub(super) fn bytes_of(string: &*const RedisModuleString) -> &[u8] {
+    if string.is_null() {
+        return &[];
+    }
+    let mut len = 0;
+    // SAFETY: the string is alive: Redis passed it to the running callback, or we own it.
+    let bytes = unsafe { api!(RedisModule_StringPtrLen(*string, &mut len)) };
+    // SAFETY: Redis says that so many bytes stand there, and strings do not change while they are borrowed.
+    unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) }
+}
+
+/// The context of a callback.
+#[derive(Clone, Copy)]
+pub(super) struct Ctx(*mut RedisModuleCtx);
+
+impl Ctx {
+    /// # Safety
+    /// The context is one that Redis passed to the callback that is running, and is not used after it.
+    pub(super) unsafe fn new(ctx: *mut RedisModuleCtx) -> Ctx {
+        Ctx(ctx)
+    }
+
+    pub(super) fn as_ptr(self) -> *mut RedisModuleCtx {
+        self.0
+    }
+
+    pub(super) fn flags(self) -> c_int {
+        // SAFETY: see the head of this file.
+        unsafe { api!(RedisModule_GetContextFlags(self.0)) }
+    }
+
+    pub(super) fn has(self, flag: c_int) -> bool {
+        self.flags() & flag != 0
+    }
+
+    pub(super) fn client_id(self) -> u64 {
+        // SAFETY: see the head of this file.
+        unsafe { api!(RedisModule_GetClientId(self.0)) }
+    }
+
+    pub(super) fn selected_db(self) -> u32 {
+        // SAFETY: see the head of this file.
+        let db = unsafe { api!(RedisModule_GetSelectedDb(self.0)) };
+        u32::try_from(db).unwrap_or(0)
+    }
+
+    /// Selects a database; `false` if there is none of that number.
+    pub(super) fn select_db(self, db: u32) -> bool {
+        let Ok(db) = c_int::try_from(db) else { return false };
+        // SAFETY: see the head of this file.
+        (unsafe { api!(RedisModule_SelectDb(self.0, db)) }) == OK
+    }
+
+    /// Writes a line to the server's log. The message is never taken for a format.
+    pub(super) fn log(self, level: &CStr, message: &str) {
+        log(self.0, level, message);
+    }
+
+    pub(super) fn reply_integer(self, value: u64) {
+        let value = c_longlong::try_from(value).unwrap_or(c_longlong::MAX);
+        // SAFETY: see the head of this file.
+        unsafe { api!(RedisModule_ReplyWithLongLong(self.0, value)) };
+    }
+
+    pub(super) fn reply_bytes(self, bytes: &[u8]) {
+        let text = bytes.as_ptr().cast::<c_char>();
+        // SAFETY: the pointer and length are those of a slice; Redis copies the bytes.
+        unsafe { api!(RedisModule_ReplyWithStringBuffer(self.0, text, bytes.len())) };
+    }
+
+    pub(super) fn reply_status(self, status: &CStr) {
+        // SAFETY: see the head of this file.
+        unsafe { api!(RedisModule_ReplyWithSimpleString(self.0, status.as_ptr())) };
+    }
+
+    pub(super) fn reply_error(self, text: &CStr) {
+        // SAFETY: see the head of this file; Redis does not take the text for a format.
+        unsafe { api!(RedisModule_ReplyWithError(self.0, text.as_ptr())) };
+    }
+
+    pub(super) fn reply_null_array(self) {
+        // SAFETY: see the head of this file.
+        unsafe { api!(RedisModule_ReplyWithNullArray(self.0)) };
+    }
+
+    pub(super) fn reply_array(self, len: usize) {
+        // SAFETY: see the head of this file.
+        unsafe { api!(RedisModule_ReplyWithArray(self.0, len as c_long)) };
+    }
+
+    pub(super) fn reply_map(self, pairs: usize) {
+        // SAFETY: see the head of this file.
+        unsafe { api!(RedisModule_ReplyWithMap(self.0, pairs as c_long)) };
+    }
+
+    pub(super) fn reply_double(self, value: f64) {
+        // SAFETY: see the head of this file.
+        unsafe { api!(RedisModule_ReplyWithDouble(self.0, value)) };
+    }
+
+    /// Replicates `PHEAN.APPLY key event`.
+    pub(super) fn replicate_apply(self, key: *mut RedisModuleString, event: &[u8]) {
+        let bytes = event.as_ptr().cast::<c_char>();
+        // SAFETY: the format says what follows: a string of Redis, then a buffer and its length as a size_t.
+        unsafe {
+            api!(RedisModule_Replicate(
+                self.0,
+                c"PHEAN.APPLY".as_ptr(),
+                c"sb".as_ptr(),
+                key,
+                bytes,
+                event.len()
+            ))
+        };
+    }
+
+    pub(super) fn replicate_verbatim(self) {
+        // SAFETY: see the head of this file.
+        unsafe { api!(RedisModule_ReplicateVerbatim(self.0)) };
+    }
+
+    pub(super) fn signal_modified(self, key: *mut RedisModuleString) {
+        // SAFETY: see the head of this file.
+        unsafe { api!(RedisModule_SignalModifiedKey(self.0, key)) };
+    }
+
+    pub(super) fn notify(self, class: c_int, event: &CStr, key: *mut RedisModuleString) {
+        // SAFETY: see the head of this file.
+        unsafe { api!(RedisModule_NotifyKeyspaceEvent(self.0, class, event.as_ptr(), key)) };
+    }
+
+    pub(super) fn create_timer(self, period_ms: u64, callback: raw::RedisModuleTimerProc) -> u64 {
+        let period = c_longlong::try_from(period_ms).unwrap_or(c_longlong::MAX);
+        // SAFETY: see the head of this file; the callback takes no data.
+        unsafe { api!(RedisModule_CreateTimer(self.0, period, callback, ptr::null_mut())) }
+    }
+
+    /// Stops a timer that has not fired.
+    pub(super) fn stop_timer(self, timer: u64) {
+        // SAFETY: see the head of this file; the timer's data, which we do not ask for, is null.
+        unsafe { api!(RedisModule_StopTimer(self.0, timer, ptr::null_mut())) };
+    }
+
+    /// The name of the user that a connected client acts as; `None` where there is no such client or user.
+    pub(super) fn user_of(self, client: u64) -> Option<OwnedString> {
+        // SAFETY: see the head of this file; the context has no automatic memory, so the string is ours.
+        OwnedString::take(unsafe { api!(RedisModule_GetClientUserNameById(self.0, client)) })
+    }
+
+    /// Keeps the client that runs the present command waiting.
+    pub(super) fn block_client(
+        self,
+        reply: CmdFunc,
+        timeout: CmdFunc,
+        free: unsafe extern "C" fn(*mut RedisModuleCtx, *mut c_void),
+        disconnect: raw::RedisModuleDisconnectFunc,
+    ) -> *mut BlockedClient {
+        // SAFETY: see the head of this file. The time-out is ours, not Redis' (0).
+        let blocked = unsafe { api!(RedisModule_BlockClient(self.0, reply, timeout, Some(free), 0)) };
+        // SAFETY: the blocked client was just returned.
+        unsafe { api!(RedisModule_SetDisconnectCallback(blocked, disconnect)) };
+        blocked
+    }
+
+    /// The blocked client that a reply or time-out callback is about.
+    pub(super) fn blocked_client(self) -> *mut BlockedClient {
+        // SAFETY: see the head of this file.
+        unsafe { api!(RedisModule_GetBlockedClientHandle(self.0)) }
+    }
+
+    /// What was handed to [`unblock`] for the client whose reply callback is running.
+    pub(super) fn private_data(self) -> *mut c_void {
+        // SAFETY: see the head of this file.
+        unsafe { api!(RedisModule_GetBlockedClientPrivateData(self.0)) }
+    }
+
+    /// Opens a key to look at it; `None` if it does not exist.
+    pub(super) fn open_to_look(self, name: *mut RedisModuleString) -> Option<RawKey> {
+        // SAFETY: see the head of this file.
+        RawKey::new(unsafe { api!(RedisModule_OpenKey(self.0, name, READ | NOTOUCH)) })
+    }
+
+    /// Opens a key to change it.
+    pub(super) fn open_to_change(self, name: *mut RedisModuleString) -> Option<RawKey> {
+        // SAFETY: see the head of this file.
+        RawKey::new(unsafe { api!(RedisModule_OpenKey(self.0, name, READ | WRITE)) })
+    }
+
+    /// A number out of a section of `INFO`; `None` if it is not there.
+    pub(super) fn server_info(self, section: &CStr, field: &CStr) -> Option<u64> {
+        // SAFETY: see the head of this file.
+        let info = unsafe { api!(RedisModule_GetServerInfo(self.0, section.as_ptr())) };
+        let mut failed = 0;
+        // SAFETY: the information was just returned.
+        let value =
+            unsafe { api!(RedisModule_ServerInfoGetFieldUnsigned(info, field.as_ptr(), &mut failed)) };
+        // SAFETY: the information is freed once, here.
+        unsafe { api!(RedisModule_FreeServerInfo(self.0, info)) };
+        (failed == OK).then_some(value)
+    }
+}
+
+/// Writes a line to the server's log, with no context where there is none.
+pub(super) fn log(ctx: *mut RedisModuleCtx, level: &CStr, message: &str) {
+    let message = message.replace('\0', "\\0");
+    let Ok(message) = std::ffi::CString::new(message) else { return };
+    // SAFETY: the format takes one C string, so nothing in the message is taken for a format.
+    unsafe { api!(RedisModule_Log(ctx, level.as_ptr(), c"%s".as_ptr(), message.as_ptr())) };
+}
+
+/// Lets a blocked client go, with data for its reply callback. Exactly once for each blocked client.
+pub(super) fn unblock(blocked: *mut BlockedClient, data: *mut c_void) {
+    // SAFETY: see the head of this file; the caller forgets the blocked client.
+    unsafe { api!(RedisModule_UnblockClient(blocked, data)) };
+}
+
+/// Whether writing outside a command must wait, because clients are paused or a failover is under way.
+pub(super) fn avoid_replica_traffic() -> bool {
+    // SAFETY: see the head of this file.
+    (unsafe { api!(RedisModule_AvoidReplicaTraffic()) }) != 0
+}
+
+/// Has the event loop turn once more before it sleeps.
+pub(super) fn turn_event_loop() {
+    unsafe extern "C" fn nothing(_: *mut c_void) {}
+    // SAFETY: see the head of this file; the callback takes no data.
+    unsafe { api!(RedisModule_EventLoopAddOneShot(Some(nothing), ptr::null_mut())) };
+}
+
+/// Whether a user may run a command, its keys included.
+pub(super) fn user_may_run(user: &OwnedString, command: &[&[u8]]) -> bool {
+    // SAFETY: see the head of this file.
+    let user = unsafe { api!(RedisModule_GetModuleUserFromUserName(user.as_ptr())) };
+    if user.is_null() {
+        return false;
+    }
+    let strings: Vec<OwnedString> = command.iter().map(|word| OwnedString::new(word)).collect();
+    let mut argv: Vec<*mut RedisModuleString> = strings.iter().map(OwnedString::as_ptr).collect();
+    let argc = c_int::try_from(argv.len()).unwrap_or(0);
+    // SAFETY: user and strings are alive until the end of this function.
+    let answer = unsafe { api!(RedisModule_ACLCheckCommandPermissions(user, argv.as_mut_ptr(), argc)) };
+    // SAFETY: this frees the handle, not the user.
+    unsafe { api!(RedisModule_FreeModuleUser(user)) };
+    answer == OK
+}
+
+/// An open key.
+pub(super) struct RawKey(NonNull<RedisModuleKey>);
+
+impl RawKey {
+    fn new(key: *mut RedisModuleKey) -> Option<RawKey> {
+        NonNull::new(key).map(RawKey)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        // SAFETY: the key is open.
+        (unsafe { api!(RedisModule_KeyType(self.0.as_ptr())) }) == KEYTYPE_EMPTY
+    }
+
+    /// The value, if it is of this type.
+    pub(super) fn value(&self, kind: *mut RedisModuleType) -> Option<NonNull<c_void>> {
+        // SAFETY: the key is open.
+        let key_type = unsafe { api!(RedisModule_KeyType(self.0.as_ptr())) };
+        if key_type != KEYTYPE_MODULE {
+            return None;
+        }
+        // SAFETY: the key is open, and holds a module's value.
+        let is_ours = unsafe { api!(RedisModule_ModuleTypeGetType(self.0.as_ptr())) } == kind;
+        // SAFETY: as above.
+        is_ours
+            .then(|| unsafe { api!(RedisModule_ModuleTypeGetValue(self.0.as_ptr())) })
+            .and_then(NonNull::new)
+    }
+
+    /// Gives the key a value, which Redis then owns.
+    pub(super) fn set_value(&self, kind: *mut RedisModuleType, value: *mut c_void) -> bool {
+        // SAFETY: the key is open to be changed, and the value is of that type.
+        (unsafe { api!(RedisModule_ModuleTypeSetValue(self.0.as_ptr(), kind, value)) }) == OK
+    }
+
+    pub(super) fn delete(&self) {
+        // SAFETY: the key is open to be changed; Redis frees its value.
+        unsafe { api!(RedisModule_DeleteKey(self.0.as_ptr())) };
+    }
+}
+
+impl Drop for RawKey {
+    fn drop(&mut self) {
+        // SAFETY: the key is open, and closed only here.
+        unsafe { api!(RedisModule_CloseKey(self.0.as_ptr())) }
+    }
+}
+
+/// What Redis says about the value that a callback of the data type gets.
+pub(super) fn name_of_value(ctx: *mut RedisModuleKeyOptCtx) -> Option<(u32, Box<[u8]>)> {
+    // SAFETY: Redis passed the context to the running callback.
+    let name = unsafe { api!(RedisModule_GetKeyNameFromOptCtx(ctx)) };
+    // SAFETY: as above.
+    let db = unsafe { api!(RedisModule_GetDbIdFromOptCtx(ctx)) };
+    if name.is_null() {
+        return None;
+    }
+    Some((u32::try_from(db).ok()?, bytes_of(&name).into()))
+}
+
+/// The name under which a value is being loaded.
+pub(super) fn name_in_io(io: *mut RedisModuleIO) -> Option<(u32, Box<[u8]>)> {
+    // SAFETY: Redis passed the stream to the running callback.
+    let name = unsafe { api!(RedisModule_GetKeyNameFromIO(io)) };
+    // SAFETY: as above.
+    let db = unsafe { api!(RedisModule_GetDbIdFromIO(io)) };
+    if name.is_null() {
+        return None;
+    }
+    Some((u32::try_from(db).ok()?, bytes_of(&name).into()))
+}
+
+/// Writes a piece of a value into the RDB file.
+pub(super) fn save_piece(io: *mut RedisModuleIO, piece: &[u8]) {
+    // SAFETY: Redis passed the stream to the running callback; pointer and length are those of a slice.
+    unsafe { api!(RedisModule_SaveStringBuffer(io, piece.as_ptr().cast::<c_char>(), piece.len())) }
+}
+
+/// Reads a piece of a value from the RDB file, and shows it; `None` if the file is cut off.
+pub(super) fn load_piece<T>(io: *mut RedisModuleIO, show: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    let mut len = 0;
+    // SAFETY: Redis passed the stream to the running callback.
+    let piece = unsafe { api!(RedisModule_LoadStringBuffer(io, &mut len)) };
+    // SAFETY: as above.
+    let failed = unsafe { api!(RedisModule_IsIOError(io)) } != 0;
+    if piece.is_null() {
+        return None;
+    }
+    let shown = (!failed).then(|| {
+        // SAFETY: Redis says that so many bytes stand there; they are ours until they are freed.
+        show(unsafe { std::slice::from_raw_parts(piece.cast::<u8>(), len) })
+    });
+    // SAFETY: the piece is freed once, here.
+    unsafe { api!(RedisModule_Free(piece.cast::<c_void>())) };
+    shown
+}
+
+/// Writes `PHEAN.APPLY key event` into the append-only file that is being rewritten.
+pub(super) fn emit_apply(io: *mut RedisModuleIO, key: *mut RedisModuleString, event: &[u8]) {
+    let bytes = event.as_ptr().cast::<c_char>();
+    // SAFETY: the format says what follows: a string of Redis, then a buffer and its length as a size_t.
+    unsafe { api!(RedisModule_EmitAOF(io, c"PHEAN.APPLY".as_ptr(), c"sb".as_ptr(), key, bytes, event.len())) }
+}
+
+/// Adds a piece of a value to its digest.
+pub(super) fn digest_piece(digest: *mut RedisModuleDigest, piece: &[u8]) {
+    // SAFETY: Redis passed the digest to the running callback; pointer and length are those of a slice.
+    unsafe { api!(RedisModule_DigestAddStringBuffer(digest, piece.as_ptr().cast::<c_char>(), piece.len())) }
+}
+
+/// Ends a sequence of pieces whose order matters.
+pub(super) fn digest_end(digest: *mut RedisModuleDigest) {
+    // SAFETY: Redis passed the digest to the running callback.
+    unsafe { api!(RedisModule_DigestEndSequence(digest)) }
+}
+
+/// Logs why a value cannot be loaded.
+pub(super) fn log_io_error(io: *mut RedisModuleIO, message: &str) {
+    let Ok(message) = std::ffi::CString::new(message.replace('\0', "\\0")) else { return };
+    // SAFETY: the format takes one C string, so nothing in the message is taken for a format.
+    unsafe { api!(RedisModule_LogIOError(io, c"warning".as_ptr(), c"%s".as_ptr(), message.as_ptr())) }
+}
+
+/// A section of `INFO phean`.
+pub(super) fn info_section(ctx: *mut RedisModuleInfoCtx, name: &CStr) -> bool {
+    // SAFETY: Redis passed the context to the running callback.
+    (unsafe { api!(RedisModule_InfoAddSection(ctx, name.as_ptr())) }) == OK
+}
+
+/// A field of the section.
+pub(super) fn info_field(ctx: *mut RedisModuleInfoCtx, name: &CStr, value: u64) {
+    // SAFETY: Redis passed the context to the running callback.
+    unsafe { api!(RedisModule_InfoAddFieldULongLong(ctx, name.as_ptr(), value)) };
+}
+
+/// Whether Redis only asks where the command's keys are.
+pub(super) fn is_asked_for_keys(ctx: Ctx) -> bool {
+    // SAFETY: see the head of this file.
+    (unsafe { api!(RedisModule_IsKeysPositionRequest(ctx.0)) }) != 0
+}
+
+/// Says that a key stands at this position.
+pub(super) fn key_at(ctx: Ctx, position: usize, flags: c_int) {
+    let Ok(position) = c_int::try_from(position) else { return };
+    // SAFETY: see the head of this file.
+    unsafe { api!(RedisModule_KeyAtPosWithFlags(ctx.0, position, flags)) }
+}
+
+/// Flags of a configuration parameter.
+pub(super) const CONFIG_MEMORY: c_uint = 1 << 7;

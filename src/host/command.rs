@@ -1,0 +1,186 @@
+//! From a command of Redis to `commands` and back, with as little in between as can be.
+
+use std::ffi::c_int;
+
+use crate::commands::{self, Args, COMMANDS, Call, Client, Command, CommandError, Done, Keys, Reply, Verb};
+
+use super::api::{self, CmdFunc, Ctx, RedisModuleCtx, RedisModuleString, flag};
+use super::guard::guard;
+use super::register::key_flags;
+use super::reply::RedisReply;
+use super::state::{self, State, now_ms};
+use super::world::{Arguments, RedisWorld};
+
+/// Commands of so many arguments and fewer need no memory for them.
+const FEW: usize = 16;
+
+/// The function that Redis calls for each command.
+pub(super) static TRAMPOLINES: [CmdFunc; 22] = [
+    Some(command::<0>),
+    Some(command::<1>),
+    Some(command::<2>),
+    Some(command::<3>),
+    Some(command::<4>),
+    Some(command::<5>),
+    Some(command::<6>),
+    Some(command::<7>),
+    Some(command::<8>),
+    Some(command::<9>),
+    Some(command::<10>),
+    Some(command::<11>),
+    Some(command::<12>),
+    Some(command::<13>),
+    Some(command::<14>),
+    Some(command::<15>),
+    Some(command::<16>),
+    Some(command::<17>),
+    Some(command::<18>),
+    Some(command::<19>),
+    Some(command::<20>),
+    Some(command::<21>),
+];
+
+const _: () = assert!(TRAMPOLINES.len() == COMMANDS.len());
+
+unsafe extern "C" fn command<const INDEX: usize>(
+    ctx: *mut RedisModuleCtx,
+    argv: *mut *mut RedisModuleString,
+    argc: c_int,
+) -> c_int {
+    // SAFETY: Redis passed the context to this callback.
+    let ctx = unsafe { Ctx::new(ctx) };
+    // SAFETY: Redis passed so many arguments, which live as long as the callback.
+    let strings = unsafe { std::slice::from_raw_parts(argv, usize::try_from(argc).unwrap_or(0)) };
+    let command = &COMMANDS[INDEX];
+    let failed = guard(true, || {
+        if command.keys == Keys::Counted && api::is_asked_for_keys(ctx) {
+            tell_keys(ctx, command, strings);
+        } else {
+            with_bytes(strings, |bytes| run(ctx, command, Arguments { strings, bytes }));
+        }
+        false
+    });
+    if failed {
+        ctx.reply_error(c"ERR internal error in phean, see the server's log");
+    }
+    api::OK
+}
+
+/// Shows the arguments as bytes.
+fn with_bytes(strings: &[*mut RedisModuleString], work: impl FnOnce(&[&[u8]])) {
+    fn bytes(string: &*mut RedisModuleString) -> &[u8] {
+        // SAFETY: a pointer to a mutable pointer is read as one to a constant pointer.
+        api::bytes_of(unsafe { &*std::ptr::from_ref(string).cast::<*const RedisModuleString>() })
+    }
+    if strings.len() <= FEW {
+        let mut few: [&[u8]; FEW] = [&[]; FEW];
+        few.iter_mut().zip(strings).for_each(|(slot, string)| *slot = bytes(string));
+        work(&few[..strings.len()]);
+    } else {
+        let many: Vec<&[u8]> = strings.iter().map(bytes).collect();
+        work(&many);
+    }
+}
+
+fn run(ctx: Ctx, command: &'static Command, arguments: Arguments<'_>) {
+    let mut reply = RedisReply::new(ctx);
+    if !takes(command, arguments.bytes.len()) {
+        return reply.error(&CommandError::Arity.text(command.name));
+    }
+    let flags = ctx.flags();
+    let client = ctx.client_id();
+    if command.verb == Verb::Apply && !may_apply(ctx, flags, client) {
+        return reply
+            .error("NOPERM PHEAN.APPLY is for primaries and the append-only file; others need REPLICAOF");
+    }
+    let entered = state::enter(|state| state.run(ctx, command, arguments, flags, client, &mut reply));
+    match entered {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            reply.error(&error.text(command.name));
+            if command.verb == Verb::Apply {
+                let key = arguments.bytes.get(1).copied().unwrap_or_default();
+                ctx.log(
+                    c"warning",
+                    &format!("an event for tube '{}' was refused: {error:?}", commands::quoted(key)),
+                );
+            }
+        }
+        None => reply.error("ERR phean is busy: it cannot be called from within its own notifications"),
+    }
+}
+
+fn takes(command: &Command, count: usize) -> bool {
+    let arity = usize::try_from(command.arity.unsigned_abs()).unwrap_or(usize::MAX);
+    if command.arity < 0 { count >= arity } else { count == arity }
+}
+
+/// Whether an event may come from here: from our primary, from the append-only file, or from somebody who could
+/// make this server follow another one anyway.
+fn may_apply(ctx: Ctx, flags: c_int, client: u64) -> bool {
+    flags & (flag::REPLICATED | flag::LOADING) != 0
+        || ctx.user_of(client).is_some_and(|user| api::user_may_run(&user, &[b"REPLICAOF", b"NO", b"ONE"]))
+}
+
+impl State {
+    fn run(
+        &mut self,
+        ctx: Ctx,
+        command: &'static Command,
+        arguments: Arguments<'_>,
+        flags: c_int,
+        client: u64,
+        reply: &mut RedisReply,
+    ) -> Result<(), CommandError> {
+        let now_ms = now_ms();
+        let in_script = flags & flag::LUA != 0;
+        let no_wait = flag::LUA | flag::MULTI | flag::DENY_BLOCKING | flag::REPLICATED | flag::LOADING;
+        let mut world = RedisWorld::in_command(ctx, flags, &mut self.waits, &self.listeners, arguments);
+        if state::has_news() {
+            self.broker.catch_up(&mut world, now_ms);
+        }
+        self.broker.lift_ids(state::take_highest_id());
+        let db = ctx.selected_db();
+        let done = commands::run(
+            command.verb,
+            &mut Call {
+                broker: &mut self.broker,
+                world: &mut world,
+                reply,
+                args: Args::new(arguments.bytes.get(1..).unwrap_or_default()),
+                db,
+                now_ms,
+                started_ms: self.started_ms,
+                client: Client { id: client, may_wait: flags & no_wait == 0, in_script },
+            },
+        );
+        drop(world);
+        if let Ok(Done::Waits(wait)) = done {
+            let many = wait.count.is_some();
+            let broker = &mut self.broker;
+            self.waits.block(ctx, client, command.verb, db, many, || broker.wait(wait));
+            self.settle(ctx);
+            return Ok(());
+        }
+        self.settle(ctx);
+        done.map(|_| ())
+    }
+
+    /// After anything happened: the timer stands right, and whoever is to be told something is told.
+    pub(super) fn settle(&mut self, ctx: Ctx) {
+        self.arm(ctx);
+        if self.timer.about_to_sleep && (self.broker.has_deliveries() || self.waits.has_ended()) {
+            api::turn_event_loop();
+        }
+    }
+}
+
+/// Says where the keys of a command with `numtubes` are.
+fn tell_keys(ctx: Ctx, command: &Command, strings: &[*mut RedisModuleString]) {
+    with_bytes(strings, |bytes| {
+        let count = bytes.get(1).and_then(|count| std::str::from_utf8(count).ok()?.parse::<usize>().ok());
+        let Some(count) = count.filter(|count| *count <= bytes.len().saturating_sub(2)) else { return };
+        let flags = key_flags(command.key_use);
+        (2..2 + count).for_each(|position| api::key_at(ctx, position, flags as c_int));
+    });
+}

@@ -1,0 +1,184 @@
+//! What Redis tells modules: keys that appear and vanish, databases, clients, roles, loading, forks, and the
+//! turns of its event loop. Most of it is only noted here, and acted upon when the server is about to sleep or
+//! the next command runs.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use redis_module::raw;
+
+use crate::broker::{News, Role};
+
+use super::api::{Ctx, OK, RedisModuleCtx, RedisModuleEvent, RedisModuleString, api, bytes_of, flag, notify};
+use super::guard::guard;
+use super::loading;
+use super::state::{self, State, now_ms, now_us, tell};
+use super::world::RedisWorld;
+
+const ROLE_CHANGED: u64 = 0;
+const FLUSHDB: u64 = 2;
+const LOADING: u64 = 3;
+const CLIENT_CHANGE: u64 = 4;
+const REPLICA_CHANGE: u64 = 6;
+const CRON_LOOP: u64 = 8;
+const SWAPDB: u64 = 11;
+const FORK_CHILD: u64 = 13;
+const ASYNC_LOAD: u64 = 14;
+const EVENTLOOP: u64 = 15;
+
+const EVENTS: [u64; 10] = [
+    ROLE_CHANGED,
+    FLUSHDB,
+    LOADING,
+    CLIENT_CHANGE,
+    REPLICA_CHANGE,
+    CRON_LOOP,
+    SWAPDB,
+    FORK_CHILD,
+    ASYNC_LOAD,
+    EVENTLOOP,
+];
+
+/// The version of all the events that we subscribe to.
+const EVENT_VERSION: u64 = 1;
+
+/// Subscribes to everything; `false` if Redis refused.
+pub(super) fn subscribe(ctx: Ctx) -> bool {
+    let server = EVENTS.iter().all(|id| {
+        let event = RedisModuleEvent { id: *id, dataver: EVENT_VERSION };
+        // SAFETY: the callback has the signature of an event's.
+        (unsafe { api!(RedisModule_SubscribeToServerEvent(ctx.as_ptr(), event, Some(on_event))) }) == OK
+    });
+    let classes = notify::GENERIC | notify::LOADED;
+    // SAFETY: the callback has the signature of a notification's.
+    let keys = unsafe { api!(RedisModule_SubscribeToKeyspaceEvents(ctx.as_ptr(), classes, Some(on_key))) };
+    server && keys == OK
+}
+
+unsafe extern "C" fn on_event(
+    ctx: *mut RedisModuleCtx,
+    event: RedisModuleEvent,
+    sub: u64,
+    data: *mut c_void,
+) {
+    // SAFETY: Redis passed the context to this callback.
+    let ctx = unsafe { Ctx::new(ctx) };
+    guard((), || match (event.id, sub) {
+        (EVENTLOOP, 0) => about_to_sleep(ctx),
+        (EVENTLOOP, _) => {
+            state::enter(|state| state.timer.about_to_sleep = false);
+        }
+        (CRON_LOOP, _) => {
+            state::enter(|state| state.listeners.look(ctx));
+        }
+        (FORK_CHILD | REPLICA_CHANGE, 0) => {
+            state::enter(|state| state.listeners.came());
+        }
+        (ROLE_CHANGED | LOADING, _) => {
+            let is_loading = event.id == LOADING && sub <= 2;
+            let role = if is_loading { Role::Follower } else { state::role(ctx) };
+            state::enter(|state| state.become_role(ctx, role));
+        }
+        (FLUSHDB, 1) => flushed(data),
+        (SWAPDB, _) => swapped(data),
+        (CLIENT_CHANGE, 1) => closed(data),
+        (ASYNC_LOAD, 0) => loading::begin(),
+        (ASYNC_LOAD, 1) => loading::abort(),
+        (ASYNC_LOAD, 2) => loading::complete(),
+        _ => {}
+    });
+}
+
+/// The server has done what there was to do: now everything that was noted is acted upon, and those who wait are
+/// told.
+fn about_to_sleep(ctx: Ctx) {
+    state::enter(|state| {
+        state.timer.about_to_sleep = true;
+        state.broker.lift_ids(state::take_highest_id());
+        if state::has_news() || state.broker.has_deliveries() {
+            let mut world = RedisWorld::outside(ctx, &mut state.waits, &state.listeners);
+            state.broker.deliver(&mut world, now_ms());
+        }
+        state.waits.release();
+        state.settle(ctx);
+    });
+}
+
+impl State {
+    fn become_role(&mut self, ctx: Ctx, role: Role) {
+        self.broker.lift_ids(state::take_highest_id());
+        self.broker.set_role(role, now_us());
+        if role == Role::Primary {
+            warn_of_eviction(ctx);
+            self.arm(ctx);
+        }
+    }
+}
+
+/// A tube is a key, and may be evicted like any other.
+pub(super) fn warn_of_eviction(ctx: Ctx) {
+    let flags = ctx.flags();
+    if flags & flag::MAXMEMORY != 0 && flags & flag::EVICT != 0 {
+        ctx.log(
+            c"warning",
+            "maxmemory-policy may evict tubes with all their jobs; set it to noeviction, or to a volatile policy",
+        );
+    }
+}
+
+fn flushed(data: *mut c_void) {
+    // SAFETY: that is what Redis passes with this event.
+    let Some(info) = (unsafe { data.cast::<raw::RedisModuleFlushInfo>().as_ref() }) else { return };
+    tell(News::Flushed(u32::try_from(info.dbnum).ok()));
+}
+
+fn swapped(data: *mut c_void) {
+    // SAFETY: that is what Redis passes with this event.
+    let Some(info) = (unsafe { data.cast::<raw::RedisModuleSwapDbInfo>().as_ref() }) else { return };
+    if let (Ok(a), Ok(b)) = (u32::try_from(info.dbnum_first), u32::try_from(info.dbnum_second)) {
+        tell(News::Swapped(a, b));
+    }
+}
+
+fn closed(data: *mut c_void) {
+    // SAFETY: that is what Redis passes with this event.
+    let Some(info) = (unsafe { data.cast::<raw::RedisModuleClientInfo>().as_ref() }) else { return };
+    // Most connections never bind a reservation; the broker knows.
+    tell(News::Closed { client: info.id });
+}
+
+thread_local! {
+    /// The key that is being renamed or moved: Redis tells the old name first, then the new one.
+    static LEAVING: RefCell<Option<(u32, Box<[u8]>)>> = const { RefCell::new(None) };
+}
+
+unsafe extern "C" fn on_key(
+    ctx: *mut RedisModuleCtx,
+    _: c_int,
+    event: *const c_char,
+    key: *mut RedisModuleString,
+) -> c_int {
+    // SAFETY: Redis passed the context to this callback.
+    let ctx = unsafe { Ctx::new(ctx) };
+    // SAFETY: Redis passed the event's name.
+    let event = unsafe { CStr::from_ptr(event) };
+    guard(OK, || {
+        let key = key.cast_const();
+        let place = || (ctx.selected_db(), Box::from(bytes_of(&key)));
+        let here = |(db, name)| tell(News::Here { db, name });
+        match event.to_bytes() {
+            b"rename_from" | b"move_from" => LEAVING.set(Some(place())),
+            b"rename_to" | b"move_to" => {
+                if let Some(from) = LEAVING.take() {
+                    tell(News::Renamed { from, to: place() });
+                }
+                here(place());
+            }
+            b"restore" | b"copy_to" => here(place()),
+            // What is loaded beside the data set that serves is gathered elsewhere.
+            b"loaded" if !ctx.has(flag::ASYNC_LOADING) => here(place()),
+            _ => {}
+        }
+        OK
+    })
+}

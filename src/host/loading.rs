@@ -1,0 +1,44 @@
+//! Data sets that are loaded beside the old one, while the old one still serves (`repl-diskless-load swapdb`).
+//! Until the new one takes its place its tubes are no keys yet, so their names are gathered here.
+
+use std::cell::RefCell;
+
+use crate::broker::News;
+
+use super::api::{self, RedisModuleIO};
+use super::state;
+
+/// Database and name of a tube.
+type Place = (u32, Box<[u8]>);
+
+thread_local! {
+    static GATHERED: RefCell<Option<Vec<Place>>> = const { RefCell::new(None) };
+}
+
+/// Such a load begins.
+pub(super) fn begin() {
+    GATHERED.set(Some(Vec::new()));
+}
+
+/// A tube was loaded.
+pub(super) fn loaded(io: *mut RedisModuleIO) {
+    GATHERED.with_borrow_mut(|gathered| {
+        if let Some(gathered) = gathered {
+            gathered.extend(api::name_in_io(io));
+        }
+    });
+}
+
+/// The load failed: the old data set stays.
+pub(super) fn abort() {
+    GATHERED.set(None);
+}
+
+/// The new data set has taken the old one's place.
+pub(super) fn complete() {
+    let Some(gathered) = GATHERED.take() else { return };
+    state::tell(News::Flushed(None));
+    for (db, name) in gathered {
+        state::tell(News::Here { db, name });
+    }
+}

@@ -1,0 +1,115 @@
+//! FLOOR 4. Redis itself, and the only floor with unsafe code.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `api` | every function of Redis that is called, with its safety said once |
+//! | `alloc` | memory from Redis |
+//! | `guard` | panics stay on our side |
+//! | `state` | what lives as long as the module |
+//! | `world` | Redis as the broker's world |
+//! | `command`, `register`, `reply` | commands: running, registering, replying |
+//! | `datatype`, `loading`, `trash` | the type `pheantube`: saving, loading, copying, freeing |
+//! | `waits` | clients that are kept waiting |
+//! | `timer` | the one timer |
+//! | `events` | what Redis tells modules |
+//! | `listeners` | whether anybody needs the events that are replicated |
+//! | `config`, `info` | settings, and `INFO phean` |
+
+mod alloc;
+mod api;
+mod command;
+mod config;
+mod datatype;
+mod events;
+mod guard;
+mod info;
+mod listeners;
+mod loading;
+mod register;
+mod reply;
+mod state;
+mod timer;
+mod trash;
+mod waits;
+mod world;
+
+use std::ffi::c_int;
+
+use redis_module::raw;
+
+use api::{Ctx, ERR, OK, RedisModuleCtx, RedisModuleString, api};
+
+#[global_allocator]
+static ALLOCATOR: alloc::RedisAllocator = alloc::RedisAllocator;
+
+/// The version that `MODULE LIST` shows: major × 10000 + minor × 100 + patch.
+const VERSION: c_int = 100;
+
+/// The version of the module API.
+const API_VERSION: c_int = 1;
+
+const OPTIONS: c_int = 1 << 0 // I/O errors while loading are handled
+    | 1 << 1 // changed keys are signalled by us
+    | 1 << 2 // asynchronous loading is handled
+    | 1 << 5; // atomic slot migration (Valkey 9) is handled
+
+/// Called by Redis when the module is loaded.
+///
+/// # Safety
+/// Only Redis may call it, on its main thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn RedisModule_OnLoad(
+    ctx: *mut RedisModuleCtx,
+    _argv: *mut *mut RedisModuleString,
+    argc: c_int,
+) -> c_int {
+    // SAFETY: Redis passed the context; this sets the functions that everything else uses.
+    if unsafe { raw::Export_RedisModule_Init(ctx, c"phean".as_ptr(), VERSION, API_VERSION) } != OK {
+        return ERR;
+    }
+    // SAFETY: Redis passed the context to this callback.
+    let ctx = unsafe { Ctx::new(ctx) };
+    guard::guard(ERR, || match load(ctx, argc) {
+        Ok(()) => OK,
+        Err(reason) => {
+            ctx.log(c"warning", &format!("phean cannot be loaded: {reason}"));
+            ERR
+        }
+    })
+}
+
+fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
+    if argc > 0 {
+        return Err(
+            "it takes no arguments; its settings are phean.* in redis.conf, or CONFIG of MODULE LOADEX"
+                .into(),
+        );
+    }
+    quiet_panics();
+    // SAFETY: the context is that of the load callback.
+    unsafe { api!(RedisModule_SetModuleOptions(ctx.as_ptr(), OPTIONS)) };
+    let data_type = datatype::create(ctx);
+    if data_type.is_null() {
+        return Err("the server refused the data type pheantube".into());
+    }
+    state::start(data_type);
+    register::register(ctx).map_err(|name| format!("the server refused the command {name}"))?;
+    if !config::register(ctx) {
+        return Err("the server refused its settings".into());
+    }
+    // SAFETY: the callback has the signature of an INFO callback.
+    let info = unsafe { api!(RedisModule_RegisterInfoFunc(ctx.as_ptr(), Some(info::on_info))) };
+    if info != OK || !events::subscribe(ctx) {
+        return Err("the server lacks events that it needs".into());
+    }
+    state::enter(|state| state.broker.set_role(state::role(ctx), 0));
+    events::warn_of_eviction(ctx);
+    Ok(())
+}
+
+/// Panics are logged where they are caught; the default message would go to the server's standard error.
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        api::log(std::ptr::null_mut(), c"warning", &format!("phean: panicked: {panic}"));
+    }));
+}

@@ -1,0 +1,58 @@
+//! Replies to a Redis client.
+
+use std::ffi::CString;
+
+use crate::commands::{Reply, seconds_text};
+
+use super::api::{Ctx, flag};
+
+/// Writes to the client of a context.
+pub(super) struct RedisReply {
+    ctx: Ctx,
+}
+
+impl RedisReply {
+    pub(super) fn new(ctx: Ctx) -> RedisReply {
+        RedisReply { ctx }
+    }
+}
+
+impl Reply for RedisReply {
+    fn integer(&mut self, value: u64) {
+        self.ctx.reply_integer(value);
+    }
+
+    fn bytes(&mut self, value: &[u8]) {
+        self.ctx.reply_bytes(value);
+    }
+
+    fn ok(&mut self) {
+        self.ctx.reply_status(c"OK");
+    }
+
+    fn null(&mut self) {
+        self.ctx.reply_null_array();
+    }
+
+    fn array(&mut self, len: usize) {
+        self.ctx.reply_array(len);
+    }
+
+    fn map(&mut self, pairs: usize) {
+        self.ctx.reply_map(pairs);
+    }
+
+    fn seconds(&mut self, ms: u64) {
+        if self.ctx.has(flag::RESP3) {
+            self.ctx.reply_double(ms as f64 / 1000.0);
+        } else {
+            self.ctx.reply_bytes(seconds_text(ms).as_bytes());
+        }
+    }
+
+    fn error(&mut self, text: &str) {
+        // What is quoted in errors was made printable, so there is no NUL.
+        let text = CString::new(text.replace('\0', "")).unwrap_or_default();
+        self.ctx.reply_error(&text);
+    }
+}

@@ -1,0 +1,104 @@
+//! Everything that lives as long as the module: the broker, and what ties it to Redis. Redis calls us on its main
+//! thread only, but may call us while we are calling it (opening a key whose time is over tells us that it is
+//! gone, for example). So there are two cells: the state, entered once at a time, and the news, which a callback
+//! can always leave there.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ptr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::broker::{Broker, News, Role, Settings};
+use crate::queue::TIME_MAX_MS;
+
+use super::api::{Ctx, RedisModuleType, flag};
+use super::listeners::Listeners;
+use super::timer::Timer;
+use super::waits::Waits;
+
+/// A cell that only the main thread touches.
+struct MainThread<T>(T);
+
+// SAFETY: Redis calls commands, timers, events and the data type's callbacks on its main thread. The one callback
+// that may run elsewhere, the data type's free, touches none of these cells.
+unsafe impl<T> Sync for MainThread<T> {}
+
+/// What the module keeps.
+pub(super) struct State {
+    pub(super) broker: Broker,
+    pub(super) waits: Waits,
+    pub(super) timer: Timer,
+    pub(super) listeners: Listeners,
+    /// When the module was loaded (Unix ms).
+    pub(super) started_ms: u64,
+}
+
+static STATE: MainThread<RefCell<Option<State>>> = MainThread(RefCell::new(None));
+static NEWS: MainThread<RefCell<VecDeque<News>>> = MainThread(RefCell::new(VecDeque::new()));
+static HIGHEST_ID: MainThread<Cell<u64>> = MainThread(Cell::new(0));
+static DATA_TYPE: MainThread<Cell<*mut RedisModuleType>> = MainThread(Cell::new(ptr::null_mut()));
+
+/// The time (Unix ms).
+pub(super) fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(TIME_MAX_MS).min(TIME_MAX_MS)
+}
+
+/// The time (Unix µs).
+pub(super) fn now_us() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What this server is, by what Redis says.
+pub(super) fn role(ctx: Ctx) -> Role {
+    let flags = ctx.flags();
+    if flags & flag::MASTER != 0 && flags & flag::LOADING == 0 { Role::Primary } else { Role::Follower }
+}
+
+/// Sets everything up when the module is loaded.
+pub(super) fn start(data_type: *mut RedisModuleType) {
+    DATA_TYPE.0.set(data_type);
+    STATE.0.replace(Some(State {
+        broker: Broker::new(Settings::default()),
+        waits: Waits::default(),
+        timer: Timer::default(),
+        listeners: Listeners::default(),
+        started_ms: now_ms(),
+    }));
+}
+
+/// Enters the state, unless we are in it already or it is not there yet.
+pub(super) fn enter<T>(work: impl FnOnce(&mut State) -> T) -> Option<T> {
+    STATE.0.try_borrow_mut().ok().and_then(|mut state| state.as_mut().map(work))
+}
+
+/// The data type.
+pub(super) fn data_type() -> *mut RedisModuleType {
+    DATA_TYPE.0.get()
+}
+
+/// Leaves news for the broker.
+pub(super) fn tell(news: News) {
+    NEWS.0.borrow_mut().push_back(news);
+}
+
+/// The oldest news.
+pub(super) fn next_news() -> Option<News> {
+    NEWS.0.borrow_mut().pop_front()
+}
+
+/// Whether there is news.
+pub(super) fn has_news() -> bool {
+    !NEWS.0.borrow().is_empty()
+}
+
+/// Remembers an id that a loaded tube has held, even if that tube is gone again before the broker looks.
+pub(super) fn saw_id(id: u64) {
+    HIGHEST_ID.0.set(HIGHEST_ID.0.get().max(id));
+}
+
+/// The highest id seen since this was last asked.
+pub(super) fn take_highest_id() -> u64 {
+    HIGHEST_ID.0.take()
+}

@@ -1,0 +1,60 @@
+//! One module timer, at the time of the broker's next tick.
+
+use crate::broker::Ticked;
+
+use super::api::{self, Ctx, RedisModuleCtx};
+use super::guard::guard;
+use super::state::{self, State, now_ms};
+use super::world::RedisWorld;
+
+/// How often to ask whether changes are allowed again, in milliseconds: nothing tells.
+const POLL_MS: u64 = 10;
+
+/// The timer.
+#[derive(Default)]
+pub(super) struct Timer {
+    /// The timer's id, and when it fires (Unix ms).
+    armed: Option<(u64, u64)>,
+    /// Whether the event loop is between its last look at timers and its sleep.
+    pub(super) about_to_sleep: bool,
+    /// Not before this (Unix ms), because changes are not allowed.
+    not_before_ms: u64,
+}
+
+impl State {
+    /// Makes sure that the timer fires no later than the broker's next tick.
+    pub(super) fn arm(&mut self, ctx: Ctx) {
+        let Some(at_ms) = self.broker.next_tick_ms() else { return };
+        let at_ms = at_ms.max(self.timer.not_before_ms);
+        if let Some((timer, armed_ms)) = self.timer.armed {
+            if armed_ms <= at_ms {
+                return;
+            }
+            ctx.stop_timer(timer);
+        }
+        let period_ms = at_ms.saturating_sub(now_ms());
+        self.timer.armed = Some((ctx.create_timer(period_ms, Some(on_timer)), at_ms));
+        if self.timer.about_to_sleep {
+            // The event loop has already decided how long to sleep.
+            api::turn_event_loop();
+        }
+    }
+
+    fn tick(&mut self, ctx: Ctx) {
+        self.timer.armed = None;
+        let now_ms = now_ms();
+        let mut world = RedisWorld::outside(ctx, &mut self.waits, &self.listeners);
+        let ticked = self.broker.tick(&mut world, now_ms);
+        drop(world);
+        self.timer.not_before_ms = if ticked == Ticked::Refused { now_ms + POLL_MS } else { 0 };
+        self.arm(ctx);
+    }
+}
+
+unsafe extern "C" fn on_timer(ctx: *mut RedisModuleCtx, _: *mut std::ffi::c_void) {
+    // SAFETY: Redis passed the context to this callback.
+    let ctx = unsafe { Ctx::new(ctx) };
+    guard((), || {
+        state::enter(|state| state.tick(ctx));
+    });
+}

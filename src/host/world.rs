@@ -1,0 +1,184 @@
+//! Redis as the broker's world.
+
+use std::ffi::c_int;
+use std::ptr::NonNull;
+
+use crate::broker::{Access, End, Key, Kind, Kinds, News, Record, World, WrongType};
+use crate::queue::{Trash, Tube};
+
+use super::api::{self, Ctx, OwnedString, RawKey, RedisModuleString, flag, notify};
+use super::listeners::Listeners;
+use super::trash;
+use super::waits::Waits;
+use super::{datatype, state};
+
+/// The arguments of a command that is running: names among them need no string of their own.
+#[derive(Clone, Copy)]
+pub(super) struct Arguments<'a> {
+    pub(super) strings: &'a [*mut RedisModuleString],
+    pub(super) bytes: &'a [&'a [u8]],
+}
+
+/// Redis, for the time of one callback.
+pub(super) struct RedisWorld<'a> {
+    ctx: Ctx,
+    waits: &'a mut Waits,
+    listeners: &'a Listeners,
+    arguments: Arguments<'a>,
+    /// Whether a client's command is running, and with which flags of its context.
+    command: Option<c_int>,
+    first_db: u32,
+    selected_db: u32,
+}
+
+impl<'a> RedisWorld<'a> {
+    /// The world of a command.
+    pub(super) fn in_command(
+        ctx: Ctx,
+        flags: c_int,
+        waits: &'a mut Waits,
+        listeners: &'a Listeners,
+        arguments: Arguments<'a>,
+    ) -> RedisWorld<'a> {
+        let db = ctx.selected_db();
+        RedisWorld { ctx, waits, listeners, arguments, command: Some(flags), first_db: db, selected_db: db }
+    }
+
+    /// The world of a timer or an event.
+    pub(super) fn outside(ctx: Ctx, waits: &'a mut Waits, listeners: &'a Listeners) -> RedisWorld<'a> {
+        let db = ctx.selected_db();
+        let arguments = Arguments { strings: &[], bytes: &[] };
+        RedisWorld { ctx, waits, listeners, arguments, command: None, first_db: db, selected_db: db }
+    }
+
+    fn select(&mut self, db: u32) -> bool {
+        if self.selected_db == db {
+            return true;
+        }
+        let selected = self.ctx.select_db(db);
+        if selected {
+            self.selected_db = db;
+        }
+        selected
+    }
+
+    /// The name as a string of Redis: the argument itself, where it is one.
+    fn with_name<T>(&self, name: &[u8], work: impl FnOnce(*mut RedisModuleString) -> T) -> T {
+        let is_same = |argument: &&[u8]| argument.as_ptr() == name.as_ptr() && argument.len() == name.len();
+        match self.arguments.bytes.iter().position(is_same).and_then(|at| self.arguments.strings.get(at)) {
+            Some(string) => work(*string),
+            None => work(OwnedString::new(name).as_ptr()),
+        }
+    }
+}
+
+impl Drop for RedisWorld<'_> {
+    fn drop(&mut self) {
+        if self.selected_db != self.first_db {
+            self.ctx.select_db(self.first_db);
+        }
+    }
+}
+
+impl World for RedisWorld<'_> {
+    type Key = RedisKey;
+
+    fn open(&mut self, db: u32, name: &[u8], access: Access) -> Result<RedisKey, WrongType> {
+        if !self.select(db) {
+            return Ok(RedisKey { raw: None, tube: None });
+        }
+        let ctx = self.ctx;
+        let raw = self.with_name(name, |name| match access {
+            Access::Look => ctx.open_to_look(name),
+            Access::Change => ctx.open_to_change(name),
+        });
+        let Some(raw) = raw else { return Ok(RedisKey { raw: None, tube: None }) };
+        match raw.value(state::data_type()) {
+            Some(value) => Ok(RedisKey { raw: Some(raw), tube: Some(value.cast::<Tube>()) }),
+            None if raw.is_empty() => Ok(RedisKey { raw: Some(raw), tube: None }),
+            None => Err(WrongType),
+        }
+    }
+
+    fn needs_events(&mut self) -> bool {
+        // Only a command of its own can be counted without an event (see `commit`): what stands in a transaction
+        // or script is propagated later, when a listener may have come.
+        self.command.is_none_or(|flags| flags & (flag::MULTI | flag::LUA | flag::AOF) != 0)
+            || self.listeners.may_be_there()
+    }
+
+    fn commit(&mut self, db: u32, name: &[u8], record: Record<'_>, kinds: Kinds) {
+        if !self.select(db) {
+            return;
+        }
+        let ctx = self.ctx;
+        self.with_name(name, |name| {
+            match record {
+                Record::Event(event) => ctx.replicate_apply(name, event),
+                // Nobody gets to see it, but the change counts for the RDB file's save points.
+                Record::Nobody | Record::AsItCame => ctx.replicate_verbatim(),
+            }
+            ctx.signal_modified(name);
+            for kind in kinds.iter() {
+                let class = if kind == Kind::Remove { notify::GENERIC } else { notify::MODULE };
+                ctx.notify(class, kind.name(), name);
+            }
+        });
+    }
+
+    fn next_news(&mut self) -> Option<News> {
+        state::next_news()
+    }
+
+    fn may_write(&mut self) -> bool {
+        self.ctx.has(flag::MASTER) && !api::avoid_replica_traffic()
+    }
+
+    fn may_have(&mut self, waiter: u64, _db: u32, name: &[u8]) -> bool {
+        self.waits.may_have(waiter, name)
+    }
+
+    fn end_wait(&mut self, waiter: u64, end: End<'_>) {
+        self.waits.end(waiter, end);
+    }
+
+    fn discard(&mut self, trash: Trash) {
+        trash::free(trash);
+    }
+}
+
+/// An open key, and the tube in it.
+pub(super) struct RedisKey {
+    raw: Option<RawKey>,
+    tube: Option<NonNull<Tube>>,
+}
+
+impl Key for RedisKey {
+    fn tube(&self) -> Option<&Tube> {
+        // SAFETY: the key is open and holds this tube; Redis frees it only when the key is deleted, and nothing
+        // that could delete it is called while a key is open, but `remove`, which forgets the pointer.
+        self.tube.map(|tube| unsafe { tube.as_ref() })
+    }
+
+    fn tube_mut(&mut self) -> Option<&mut Tube> {
+        // SAFETY: as above; and a tube is changed only through a key opened for that, one at a time.
+        self.tube.map(|mut tube| unsafe { tube.as_mut() })
+    }
+
+    fn create(&mut self, tube: Tube) {
+        let Some(raw) = &self.raw else { return };
+        let value = datatype::into_value(tube);
+        if raw.set_value(state::data_type(), value.as_ptr().cast()) {
+            self.tube = Some(value);
+        } else {
+            datatype::free_value(value);
+        }
+    }
+
+    fn remove(&mut self) {
+        self.tube = None;
+        if let Some(raw) = &self.raw {
+            raw.delete();
+        }
+    }
+}
