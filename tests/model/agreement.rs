@@ -8,7 +8,7 @@ use crate::steps::{bulks, requests, retries};
 use crate::world::World;
 
 proptest! {
-    #![proptest_config(cases(60))]
+    #![proptest_config(cases(40))]
 
     #[test]
     fn a_tube_is_what_the_model_says(retry in retries(), steps in vec(requests(), 1..250)) {
@@ -18,7 +18,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(24))]
+    #![proptest_config(cases(14))]
 
     #[test]
     fn a_tube_of_hundreds_of_jobs_is_what_the_model_says(

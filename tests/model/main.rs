@@ -8,6 +8,7 @@
 //! | `steps` | random requests |
 //! | `agreement` | the tube, its replicas and its copies agree with the model |
 //! | `packing` | tubes big enough that segments fill, are packed anew and are merged |
+//! | `rules` | which changes are possible, in plain words |
 //! | `hostile` | events and snapshots that nobody honest has written |
 //! | `scan` | what an iteration must see while the tube changes under it |
 //! | `memory` | bytes per job |
@@ -20,6 +21,7 @@ mod hostile;
 mod memory;
 mod naive;
 mod packing;
+mod rules;
 mod scan;
 mod steps;
 mod world;

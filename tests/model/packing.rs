@@ -10,7 +10,7 @@ use crate::steps::{beginnings, bulks, retries};
 use crate::world::{START_MS, World, body};
 
 proptest! {
-    #![proptest_config(cases(8))]
+    #![proptest_config(cases(5))]
 
     #[test]
     fn a_tube_of_thousands_of_jobs_is_what_the_model_says(

@@ -48,7 +48,7 @@ fn in_state(tube: &Tube, state: Option<State>) -> BTreeSet<u64> {
 }
 
 proptest! {
-    #![proptest_config(cases(64))]
+    #![proptest_config(cases(40))]
 
     #[test]
     fn a_job_that_is_there_all_the_time_is_seen(
