@@ -11,9 +11,14 @@
 //! | `PHEAN_TEST_SERVER_LOADER` | words put before the program, such as `valgrind -q`; all waits grow tenfold |
 //! | `PHEAN_TEST_KEEP` | if set, the servers' folders are kept |
 
+mod commands_inspect;
+mod commands_operator;
+mod commands_producer;
+mod commands_worker;
 mod config_example;
 mod harness;
 mod harness_proof;
+mod looking;
 mod raw;
 mod reply;
 mod smoke;
