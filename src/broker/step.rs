@@ -65,6 +65,8 @@ impl<'a, W: World> Step<'a, W> {
         let before = key
             .tube()
             .map(|tube| Before { counts: tube.counts(), deadline_ms: tube.next_deadline_ms(linger_ms) });
+        let is_overdue =
+            before.as_ref().and_then(|before| before.deadline_ms).is_some_and(|at_ms| at_ms <= now_ms);
         let mut step = Step {
             broker,
             world,
@@ -78,7 +80,9 @@ impl<'a, W: World> Step<'a, W> {
             changes: 0,
             removed: false,
         };
-        step.end_overdue();
+        if is_overdue {
+            step.end_overdue();
+        }
         Ok(step)
     }
 

@@ -139,35 +139,35 @@ pub trait World {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kinds(u16);
 
-/// One kind of thing that happens to a tube.
+/// One kind of thing that happens to a tube, in the order in which one command can bring them about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A job was put.
     Put,
-    /// A job was reserved.
-    Reserve,
-    /// A job was deleted.
-    Delete,
-    /// A job was released, or given back for a worker that vanished.
-    Release,
-    /// A job was buried.
-    Bury,
-    /// A job was kicked.
-    Kick,
-    /// A reservation got more time.
-    Touch,
     /// A delayed job became ready.
     Promote,
     /// A reservation's time was over.
     Timeout,
-    /// A pause began or ended.
-    Pause,
-    /// Jobs were cleared away.
-    Clear,
+    /// A job was kicked.
+    Kick,
+    /// A job was released, or given back for a worker that vanished.
+    Release,
     /// A job's priority changed.
     Prioritize,
     /// A job was delayed by an operator.
     Delay,
+    /// A pause began or ended.
+    Pause,
+    /// A job was reserved.
+    Reserve,
+    /// A reservation got more time.
+    Touch,
+    /// A job was buried.
+    Bury,
+    /// A job was deleted.
+    Delete,
+    /// Jobs were cleared away.
+    Clear,
     /// The tube was taken away.
     Remove,
 }
@@ -217,8 +217,13 @@ impl Kinds {
         self.0 |= 1 << kind as u16;
     }
 
-    /// The kinds, in the order in which one command can bring them about.
+    /// The kinds, in their order.
     pub fn iter(self) -> impl Iterator<Item = Kind> {
-        Kind::ALL.into_iter().filter(move |kind| self.0 & 1 << *kind as u16 != 0)
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let kind = Kind::ALL.get(left.trailing_zeros() as usize).copied()?;
+            left &= left - 1;
+            Some(kind)
+        })
     }
 }

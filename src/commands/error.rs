@@ -2,6 +2,8 @@
 
 use crate::broker::{Refused, WrongType};
 
+use super::reply::Text;
+
 /// Why a command was refused. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandError {
@@ -82,8 +84,7 @@ pub fn quoted(value: &[u8]) -> String {
 
 /// Milliseconds as a number of seconds with no more decimals than it needs.
 pub fn seconds_text(ms: u64) -> String {
-    let text = format!("{}.{:03}", ms / 1000, ms % 1000);
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
+    String::from_utf8_lossy(Text::seconds(ms).as_bytes()).into_owned()
 }
 
 impl CommandError {
@@ -133,7 +134,16 @@ mod tests {
 
     #[test]
     fn seconds_have_no_more_decimals_than_they_need() {
-        for (ms, text) in [(0, "0"), (1, "0.001"), (250, "0.25"), (60_000, "60"), (100_100, "100.1")] {
+        for (ms, text) in [
+            (0, "0"),
+            (1, "0.001"),
+            (50, "0.05"),
+            (250, "0.25"),
+            (60_000, "60"),
+            (100_100, "100.1"),
+            (59_999, "59.999"),
+            (u64::MAX, "18446744073709551.615"),
+        ] {
             assert_eq!(seconds_text(ms), text);
         }
     }

@@ -26,7 +26,7 @@ mod worker;
 pub use args::Args;
 pub use error::{CommandError, quoted, seconds_text};
 pub use number::seconds as parse_seconds;
-pub use reply::Reply;
+pub use reply::{Reply, Text};
 pub use table::{COMMANDS, Command, Keys, Verb};
 
 use crate::broker::{Broker, Step, Wait, World};

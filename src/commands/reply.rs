@@ -21,27 +21,68 @@ pub trait Reply {
     fn error(&mut self, text: &str);
 }
 
-/// Writes the lease `ID-N`.
-pub fn lease(reply: &mut impl Reply, id: u64, n: u64) {
-    let mut text = [0; 41];
-    let mut at = text.len();
-    let mut push = |byte: u8| {
-        at -= 1;
-        text[at] = byte;
-    };
-    digits(n, &mut push);
-    push(b'-');
-    digits(id, &mut push);
-    reply.bytes(&text[at..]);
+/// A short text that is written from its end, so that numbers need no memory and no second look.
+pub struct Text {
+    bytes: [u8; 48],
+    at: usize,
 }
 
-/// Gives the digits of a number, last first.
-fn digits(mut value: u64, push: &mut impl FnMut(u8)) {
-    loop {
-        push(b'0' + (value % 10) as u8);
-        value /= 10;
-        if value == 0 {
-            break;
+impl Text {
+    const fn new() -> Text {
+        Text { bytes: [0; 48], at: 48 }
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.at -= 1;
+        self.bytes[self.at] = byte;
+    }
+
+    fn push_number(&mut self, mut value: u64) {
+        loop {
+            self.push(b'0' + (value % 10) as u8);
+            value /= 10;
+            if value == 0 {
+                break;
+            }
         }
     }
+
+    /// The lease `ID-N`.
+    pub fn lease(id: u64, n: u64) -> Text {
+        let mut text = Text::new();
+        text.push_number(n);
+        text.push(b'-');
+        text.push_number(id);
+        text
+    }
+
+    /// Milliseconds as a number of seconds with no more decimals than it needs.
+    pub fn seconds(ms: u64) -> Text {
+        let mut text = Text::new();
+        let mut decimals = ms % 1000;
+        let mut places = if decimals == 0 { 0 } else { 3 };
+        while places > 0 && decimals % 10 == 0 {
+            decimals /= 10;
+            places -= 1;
+        }
+        for _ in 0..places {
+            text.push(b'0' + (decimals % 10) as u8);
+            decimals /= 10;
+        }
+        if places > 0 {
+            text.push(b'.');
+        }
+        text.push_number(ms / 1000);
+        text
+    }
+
+    /// Its bytes, all of them ASCII.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[self.at..]
+    }
+}
+
+/// Writes the lease `ID-N`.
+pub fn lease(reply: &mut impl Reply, id: u64, n: u64) {
+    reply.bytes(Text::lease(id, n).as_bytes());
 }

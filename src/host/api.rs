@@ -319,6 +319,12 @@ pub(super) fn avoid_replica_traffic() -> bool {
     (unsafe { api!(RedisModule_AvoidReplicaTraffic()) }) != 0
 }
 
+/// The wall clock (Unix ms).
+pub(super) fn milliseconds() -> u64 {
+    // SAFETY: see the head of this file.
+    u64::try_from(unsafe { api!(RedisModule_Milliseconds()) }).unwrap_or(0)
+}
+
 /// Has the event loop turn once more before it sleeps.
 pub(super) fn turn_event_loop() {
     unsafe extern "C" fn nothing(_: *mut c_void) {}

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use crate::commands::{Reply, seconds_text};
+use crate::commands::{Reply, Text};
 
 use super::api::{Ctx, flag};
 
@@ -46,7 +46,7 @@ impl Reply for RedisReply {
         if self.ctx.has(flag::RESP3) {
             self.ctx.reply_double(ms as f64 / 1000.0);
         } else {
-            self.ctx.reply_bytes(seconds_text(ms).as_bytes());
+            self.ctx.reply_bytes(Text::seconds(ms).as_bytes());
         }
     }
 

@@ -6,12 +6,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ptr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::broker::{Broker, News, Role, Settings};
 use crate::queue::TIME_MAX_MS;
 
-use super::api::{Ctx, RedisModuleType, flag};
+use super::api::{self, Ctx, RedisModuleType, flag};
 use super::listeners::Listeners;
 use super::timer::Timer;
 use super::waits::Waits;
@@ -40,14 +39,12 @@ static DATA_TYPE: MainThread<Cell<*mut RedisModuleType>> = MainThread(Cell::new(
 
 /// The time (Unix ms).
 pub(super) fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(TIME_MAX_MS).min(TIME_MAX_MS)
+    api::milliseconds().min(TIME_MAX_MS)
 }
 
-/// The time (Unix µs).
+/// The time (Unix µs), as far as milliseconds tell it.
 pub(super) fn now_us() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+    now_ms() * 1000
 }
 
 /// What this server is, by what Redis says.

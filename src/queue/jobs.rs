@@ -163,13 +163,11 @@ impl Jobs {
             last.get_mut().seal();
             self.bytes = self.bytes + last.get().bytes() - bytes;
         }
-        let mut segment = match self.spare.take() {
-            Some(mut spare) => {
-                spare.reset(id, created_ms);
-                spare
-            }
-            None => Box::new(Segment::new(id, created_ms)),
-        };
+        let mut segment = self.spare.take().unwrap_or_else(|| Box::new(Segment::new(id, created_ms)));
+        segment.start(id, created_ms);
+        if let Some((_, last)) = self.segments.last_key_value() {
+            segment.make_room_like(last);
+        }
         push(&mut segment);
         self.insert(segment);
     }
@@ -238,8 +236,9 @@ impl Jobs {
         self.counts.take(old.state, old.pri);
         if is_empty {
             self.spare = self.take_segment(base);
+            let is_last = self.segments.is_empty();
             if let Some(spare) = &mut self.spare {
-                spare.reset(0, 0);
+                spare.empty(is_last);
             }
         } else if is_wasteful {
             self.tidy(base);

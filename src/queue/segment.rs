@@ -158,22 +158,37 @@ impl Segment {
         }
     }
 
-    /// Empties the segment and keeps a little of its room, to be filled anew from this base on.
-    pub(super) fn reset(&mut self, base_id: u64, base_created_ms: u64) {
-        self.base_id = base_id;
-        self.base_created_ms = base_created_ms;
+    /// Empties the segment to be filled anew some time, and keeps its room, or only a `little` of it.
+    pub(super) fn empty(&mut self, little: bool) {
         self.slots.clear();
-        self.slots.shrink_to(16);
         self.bodies.clear();
-        self.bodies.shrink_to(1024);
         self.timings = Sparse::new();
         self.reservations.entries.clear();
-        self.reservations.entries.shrink_to(8);
         self.histories = Sparse::new();
         self.ready = 0;
         self.keys = [NO_KEY; ORDERS];
         self.live = 0;
         self.dead_bytes = 0;
+        self.reservations.entries.shrink_to(8);
+        if little || self.bodies.capacity() > BODIES_TARGET {
+            self.slots.shrink_to(16);
+            self.bodies.shrink_to(1024);
+        }
+    }
+
+    /// Starts to fill the empty segment, with jobs whose ids and creation times are at least these.
+    pub(super) fn start(&mut self, base_id: u64, base_created_ms: u64) {
+        self.base_id = base_id;
+        self.base_created_ms = base_created_ms;
+    }
+
+    /// Makes as much room at once as the one before was filled with, if that was full.
+    pub(super) fn make_room_like(&mut self, before: &Segment) {
+        if before.slots.len() == SLOTS_MAX || before.bodies.len() > BODIES_TARGET / 2 {
+            self.slots.reserve_exact(before.slots.len());
+            let bodies = before.bodies.len().next_power_of_two().clamp(64, BODIES_TARGET);
+            self.bodies.reserve_exact(bodies);
+        }
     }
 
     pub(super) fn live(&self) -> usize {
