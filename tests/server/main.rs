@@ -11,11 +11,13 @@
 //! | `PHEAN_TEST_SERVER_LOADER` | words put before the program, such as `valgrind -q`; all waits grow tenfold |
 //! | `PHEAN_TEST_KEEP` | if set, the servers' folders are kept |
 
+mod acl;
 mod commands_inspect;
 mod commands_operator;
 mod commands_producer;
 mod commands_worker;
 mod config_example;
+mod errors;
 mod harness;
 mod harness_proof;
 mod looking;
