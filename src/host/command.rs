@@ -135,12 +135,13 @@ impl State {
         let now_ms = now_ms();
         let in_script = flags & flag::LUA != 0;
         let no_wait = flag::LUA | flag::MULTI | flag::DENY_BLOCKING | flag::REPLICATED | flag::LOADING;
+        // Asked before anything is heard of: looking at keys elsewhere selects their databases.
+        let db = ctx.selected_db();
         let mut world = RedisWorld::in_command(ctx, flags, &mut self.waits, &self.listeners, arguments);
         if state::has_news() {
             self.broker.catch_up(&mut world, now_ms);
         }
         self.broker.lift_ids(state::take_highest_id());
-        let db = ctx.selected_db();
         let done = commands::run(
             command.verb,
             &mut Call {
