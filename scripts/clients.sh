@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs tests/clients/ against a server with the release build of the module.
+# Checks README.md and runs tests/clients/ against a server with the release build of the module.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,6 +28,8 @@ clean_up() {
 trap clean_up EXIT
 
 start_server "$dir" 7600
+# First, as its ids begin at 1.
+"$venv/bin/python" tests/clients/readme.py "$port"
 tests/clients/tour.sh "$port"
 "$venv/bin/python" tests/clients/tour.py "$port"
 # A server that crashed and one that refused an event of its own are failures, whatever the clients saw.

@@ -39,7 +39,7 @@ fi
 step "unit, model, simulation and server tests"
 CARGO_PROFILE_TEST_OPT_LEVEL=2 cargo test
 
-step "the tour, through redis-cli and redis-py"
+step "README.md and the tour, through redis-cli and redis-py"
 scripts/clients.sh
 
 printf '\nAll checks and tests passed in %d min %d s.\n' $((SECONDS / 60)) $((SECONDS % 60))

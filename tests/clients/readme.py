@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""README.md, word by word: its redis-cli sessions must answer what stands there, and its Python worker and its
+Lua script must work.
+
+    tests/clients/readme.py [PORT]            (6379)
+    tests/clients/readme.py --write [PORT]    puts the server's own replies into README.md
+
+The server must be new, as ids begin at 1 there; its data are gone at the end.
+"""
+
+import difflib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import redis
+
+README = Path(__file__).parents[2] / "README.md"
+PROMPT = "127.0.0.1:6379> "
+END = "--the end of this reply--"
+LEASE = re.compile(r"\d+-\d{13,}")
+
+
+class Cli:
+    """One redis-cli, as a reader would use it."""
+
+    def __init__(self, port):
+        self.process = subprocess.Popen(
+            ["redis-cli", "--no-raw", "-p", str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __call__(self, line):
+        self.process.stdin.write(f'{line}\nECHO "{END}"\n')
+        self.process.stdin.flush()
+        reply = []
+        while (got := self.process.stdout.readline()) != f'"{END}"\n':
+            assert got, f"redis-cli ended at: {line}"
+            reply.append(got)
+        return "".join(reply)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def block(language):
+    """Matches a block of code in a language; group 1 is the code."""
+    return re.compile(rf"^```{language}\n(.*?)^```$", re.M | re.S)
+
+
+def turns(session):
+    """Splits a session into commands, each with the reply that follows it."""
+    for turn in session.split(PROMPT)[1:]:
+        command, _, reply = turn.partition("\n")
+        yield command, reply
+
+
+def alike(command, reply):
+    """A reply without what differs from run to run: leases, times and clients."""
+    reply = LEASE.sub("LEASE", reply)
+    reply = re.sub(r'"\d+(\.\d+)?"', '"SECONDS"', reply)
+    reply = re.sub(r"^\(\d+\.\d+s\)\n", "", reply, flags=re.M)
+    if command.startswith("PHEAN.CLAIMED"):
+        reply = re.sub(r"\(integer\) \d+", "(integer) CLIENT", reply)
+    if command.startswith("ACL DRYRUN") and reply != "OK\n":
+        reply = "refused, in the words of this version of Redis\n"
+    return reply
+
+
+class Sessions:
+    """Runs the README's sessions, one after the other, in one redis-cli."""
+
+    def __init__(self, port):
+        self.cli = Cli(port)
+        self.leases = {}
+        self.count = 0
+        self.wrong = 0
+
+    def run(self, match):
+        session = "".join(self.turn(*turn) for turn in turns(match[1]))
+        return f"```console\n{session}```"
+
+    def turn(self, command, wanted):
+        sent = LEASE.sub(lambda lease: self.leases.get(lease[0], lease[0]), command)
+        got = self.cli(sent)
+        self.leases.update(zip(LEASE.findall(wanted), LEASE.findall(got)))
+        self.count += 1
+        a, b = alike(command, wanted), alike(command, got)
+        if a != b:
+            self.wrong += 1
+            print(f"README.md: {command}", file=sys.stderr)
+            sys.stderr.writelines(difflib.unified_diff(a.splitlines(True), b.splitlines(True), "README", "server"))
+        return f"{PROMPT}{sent}\n{got}"
+
+
+def eventually(condition, what):
+    bound = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < bound, f"not in 30 s: {what}"
+        time.sleep(0.01)
+
+
+def run_worker(con, port, program):
+    """The worker must finish three jobs, and end by itself when it is asked to."""
+    assert program.count("port=6379") == 1
+    # On a fresh tube, as its counters tell when the worker has done its work.
+    con.delete("emails")
+
+    def stat(name):
+        facts = con.execute_command("PHEAN.STATS", "emails")
+        facts = facts if isinstance(facts, dict) else dict(zip(facts[::2], facts[1::2]))
+        return facts[name.encode()]
+
+    con.execute_command("PHEAN.MPUT", "emails", 2, "one", "two")
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
+        file.write(program.replace("port=6379", f"port={port}"))
+        file.flush()
+        worker = subprocess.Popen([sys.executable, file.name], stdout=subprocess.PIPE, text=True)
+        try:
+            eventually(lambda: stat("cmd-delete") == 2 and stat("current-waiting") == 1, "two jobs done")
+            worker.send_signal(signal.SIGTERM)
+            con.execute_command("PHEAN.PUT", "emails", "three")
+            out, _ = worker.communicate(timeout=30)
+        finally:
+            worker.kill()
+    assert (worker.returncode, stat("cmd-delete")) == (0, 3), out
+    assert out.splitlines() == ["sending one", "sending two", "sending three"], out
+
+
+def run_script(con, script):
+    """The follow-up is put while the lease holds, and not again."""
+    con.execute_command("PHEAN.PUT", "orders", "socks")
+    lease = con.execute_command("PHEAN.RESERVE", "orders")[1]
+    assert con.eval(script, 2, "orders", "parcels", lease, "pack socks") > 0
+    assert con.eval(script, 2, "orders", "parcels", lease, "pack socks") is None
+    assert con.execute_command("PHEAN.PEEK", "parcels", "READY")[1] == b"pack socks"
+    assert con.execute_command("PHEAN.PEEK", "orders", "RESERVED") is None
+
+
+def main():
+    args = sys.argv[1:]
+    write = "--write" in args
+    port = int(next((arg for arg in args if arg.isdigit()), os.environ.get("PORT", 6379)))
+    text = README.read_text()
+    con = redis.Redis(port=port)
+    assert con.dbsize() == 0 and con.info("phean")["phean_total_jobs"] == 0, "the server must be new"
+    try:
+        sessions = Sessions(port)
+        written = block("console").sub(sessions.run, text)
+        sessions.cli.close()
+        if write:
+            README.write_text(written)
+        elif sessions.wrong:
+            sys.exit(f"README.md: {sessions.wrong} of {sessions.count} replies are others now.")
+        [worker], [script] = block("python").findall(text), block("lua").findall(text)
+        run_worker(con, port, worker)
+        run_script(con, script)
+    finally:
+        con.flushdb()
+        con.acl_deluser("producer", "worker", "monitor", "operator")
+    print(f"README.md: {sessions.count} replies, the worker and the script were right.")
+
+
+if __name__ == "__main__":
+    main()
