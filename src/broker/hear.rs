@@ -56,9 +56,9 @@ impl Broker {
         event: &[u8],
         now_ms: u64,
     ) -> Result<(), Refused> {
-        let applied = codec::decode_event(event)
+        let applied = codec::read_event(event)
             .map_err(Refused::from)
-            .and_then(|(at_ms, changes)| self.apply_from_outside(world, db, name, now_ms, (at_ms, &changes)));
+            .and_then(|event| Step::replay(self, world, db, name, now_ms, &event));
         if applied.is_err() {
             self.apply_errors += 1;
         } else if self.role == Role::Primary

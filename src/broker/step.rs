@@ -9,11 +9,11 @@
 
 use crate::codec;
 use crate::queue::decide::{self, Worker};
-use crate::queue::{Change, Counts, Then, Trash, Tube, Why};
+use crate::queue::{Change, Counts, Invalid, Then, Tube, Why};
 
 use super::line::Grant;
 use super::names::Name;
-use super::{Access, Broker, Key, Kind, Kinds, Record, Role, World, WrongType};
+use super::{Access, Broker, Key, Kind, Kinds, Record, Refused, Role, World, WrongType};
 
 /// A command or a tick ends, or promotes, at most so many overdue jobs before it does its own work.
 pub(super) const SLICE: usize = 256;
@@ -29,15 +29,22 @@ pub struct Step<'a, W: World> {
     now_ms: u64,
     event: Event,
     kinds: Kinds,
-    before: Option<Before>,
+    /// What the tube was like when the step began.
+    before: Option<Glance>,
     changes: usize,
     removed: bool,
 }
 
-/// What the tube was like when the step began.
-struct Before {
+/// What of a tube matters to the index.
+struct Glance {
     counts: Counts,
     deadline_ms: Option<u64>,
+}
+
+impl Glance {
+    fn of(tube: &Tube, linger_ms: u64) -> Glance {
+        Glance { counts: tube.counts(), deadline_ms: tube.next_deadline_ms(linger_ms) }
+    }
 }
 
 /// The event that is being written.
@@ -47,11 +54,29 @@ enum Event {
     /// Nobody needs it.
     Unwritten,
     Written(Vec<u8>),
+    /// It came from outside.
+    AsItCame,
 }
 
 impl<'a, W: World> Step<'a, W> {
-    /// Opens a tube, which need not exist, to be changed.
+    /// Opens a tube, which need not exist, to be changed, and ends what is over by now.
     pub fn begin(
+        broker: &'a mut Broker,
+        world: &'a mut W,
+        db: u32,
+        name: &'a [u8],
+        now_ms: u64,
+    ) -> Result<Step<'a, W>, WrongType> {
+        let mut step = Step::open(broker, world, db, name, now_ms)?;
+        let deadline_ms = step.before.as_ref().and_then(|before| before.deadline_ms);
+        if deadline_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+            step.end_overdue();
+        }
+        Ok(step)
+    }
+
+    /// Opens a tube, as it is.
+    fn open(
         broker: &'a mut Broker,
         world: &'a mut W,
         db: u32,
@@ -61,13 +86,8 @@ impl<'a, W: World> Step<'a, W> {
         let key = world.open(db, name, Access::Change)?;
         // Opening a key whose time is over deletes it, and what the broker knows of it must go before we go on.
         broker.catch_up(world, now_ms);
-        let linger_ms = broker.settings.linger_ms;
-        let before = key
-            .tube()
-            .map(|tube| Before { counts: tube.counts(), deadline_ms: tube.next_deadline_ms(linger_ms) });
-        let is_overdue =
-            before.as_ref().and_then(|before| before.deadline_ms).is_some_and(|at_ms| at_ms <= now_ms);
-        let mut step = Step {
+        let before = key.tube().map(|tube| Glance::of(tube, broker.settings.linger_ms));
+        Ok(Step {
             broker,
             world,
             key,
@@ -79,11 +99,7 @@ impl<'a, W: World> Step<'a, W> {
             before,
             changes: 0,
             removed: false,
-        };
-        if is_overdue {
-            step.end_overdue();
-        }
-        Ok(step)
+        })
     }
 
     /// Makes what is due happen, one slice of it.
@@ -143,8 +159,16 @@ impl<'a, W: World> Step<'a, W> {
         if let Event::Written(bytes) = &mut self.event {
             codec::push_change(change, bytes);
         }
-        self.changes += 1;
-        let trash = apply(&mut self.key, self.now_ms, change, &mut self.broker.totals);
+        let cleared = self.apply(self.now_ms, change);
+        self.broker.totals.count(change, cleared);
+    }
+
+    /// Changes the tube. Returns how many jobs were cleared.
+    fn apply(&mut self, at_ms: u64, change: &Change<'_>) -> u64 {
+        let Some(tube) = self.key.tube_mut() else { return 0 };
+        let before = tube.header().totals.cleared;
+        let trash = tube.apply(at_ms, change);
+        let cleared = tube.header().totals.cleared.saturating_sub(before);
         if trash.pieces() > 0 {
             self.world.discard(trash);
         }
@@ -157,7 +181,9 @@ impl<'a, W: World> Step<'a, W> {
             let uid = self.broker.names.uid(self.db);
             self.broker.sessions.ended(uid, &Name::from(self.name), id);
         }
+        self.changes += 1;
         self.removed |= *change == Change::Remove;
+        cleared
     }
 
     /// Hands ready jobs to those who wait, in the order in which they came.
@@ -180,6 +206,28 @@ impl<'a, W: World> Step<'a, W> {
                 break;
             }
             self.broker.line.grant(number, Grant { name: Name::from(self.name), jobs });
+        }
+    }
+
+    /// Keeps the index true.
+    fn note(&mut self, after: &Glance, look_up: bool) {
+        let names = &mut self.broker.names;
+        let (counts, deadline_ms) = match &self.before {
+            Some(before) => (before.counts, before.deadline_ms),
+            None => {
+                names.add(self.db, self.name);
+                Default::default()
+            }
+        };
+        names.count(self.db, &counts, &after.counts);
+        let sooner = |at_ms: &u64| look_up || deadline_ms.is_none_or(|deadline_ms| *at_ms < deadline_ms);
+        // A tube that was taken away leaves the index when we hear that its key is gone.
+        if let Some(at_ms) = after.deadline_ms.filter(sooner).filter(|_| !self.removed) {
+            // An idle tube that somebody waits on stays: look again when it could go next.
+            let stays = look_up && at_ms <= self.now_ms && after.counts.all() == 0;
+            let linger_ms = self.broker.settings.linger_ms.max(1_000);
+            let at_ms = if stays { self.now_ms.saturating_add(linger_ms) } else { at_ms };
+            self.broker.names.attend(self.db, self.name, at_ms);
         }
     }
 
@@ -215,137 +263,70 @@ impl<'a, W: World> Step<'a, W> {
     }
 
     fn close(mut self, linger_ms: u64, look_up: bool) -> usize {
+        let after = self.key.tube().map(|tube| Glance::of(tube, linger_ms));
         if self.removed {
             self.key.remove();
         }
-        let after = self
-            .key
-            .tube()
-            .map(|tube| Before { counts: tube.counts(), deadline_ms: tube.next_deadline_ms(linger_ms) });
+        if let Some(after) = after {
+            self.note(&after, look_up);
+        }
         drop(self.key);
-        self.broker.note(self.db, self.name, self.now_ms, self.before, after, look_up, self.removed);
-        match self.event {
-            Event::None => {}
-            Event::Unwritten => self.world.commit(self.db, self.name, Record::Nobody, self.kinds),
-            Event::Written(bytes) => {
-                self.world.commit(self.db, self.name, Record::Event(&bytes), self.kinds);
-                self.broker.buffer = bytes;
-                self.broker.buffer.shrink_to(64 * 1024);
-            }
+        let record = match &self.event {
+            Event::None => None,
+            Event::Unwritten => Some(Record::Nobody),
+            Event::Written(bytes) => Some(Record::Event(bytes)),
+            Event::AsItCame => Some(Record::AsItCame),
+        };
+        if let Some(record) = record {
+            self.world.commit(self.db, self.name, record, self.kinds);
+        }
+        if let Event::Written(bytes) = self.event {
+            self.broker.buffer = bytes;
+            self.broker.buffer.shrink_to(64 * 1024);
         }
         self.broker.catch_up(self.world, self.now_ms);
         self.changes
     }
-}
 
-impl Broker {
-    /// Keeps the index true after a tube changed.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the tail of two functions, which have nothing else in common"
-    )]
-    fn note(
-        &mut self,
+    /// Applies an event that came from outside: all of its changes or, if one of them is impossible, none.
+    pub(super) fn replay(
+        broker: &'a mut Broker,
+        world: &'a mut W,
         db: u32,
-        name: &[u8],
+        name: &'a [u8],
         now_ms: u64,
-        before: Option<Before>,
-        after: Option<Before>,
-        look_up: bool,
-        removed: bool,
-    ) {
-        // A tube taken away by us is counted out when we hear that its key is gone.
-        let Some(after) = after.filter(|_| !removed) else { return };
-        let known = before.is_some();
-        let (counts, deadline_ms) = before.map_or_else(Default::default, |b| (b.counts, b.deadline_ms));
-        if !known {
-            self.names.add(db, name);
-        }
-        self.names.count(db, &counts, &after.counts);
-        let Some(at_ms) = after.deadline_ms else { return };
-        if look_up || deadline_ms.is_none_or(|deadline_ms| at_ms < deadline_ms) {
-            // An idle tube that somebody waits on stays: look again when it could go next.
-            let waited_on = at_ms <= now_ms && after.counts.all() == 0 && look_up;
-            let at_ms =
-                if waited_on { now_ms.saturating_add(self.settings.linger_ms.max(1_000)) } else { at_ms };
-            self.names.attend(db, name, at_ms);
-        }
-    }
-
-    /// Applies the changes of an event that came from outside, all of them or, if one of them is impossible,
-    /// none.
-    pub(super) fn apply_from_outside<W: World>(
-        &mut self,
-        world: &mut W,
-        db: u32,
-        name: &[u8],
-        now_ms: u64,
-        event: (u64, &[Change<'_>]),
-    ) -> Result<(), super::Refused> {
-        let mut key = world.open(db, name, Access::Change)?;
-        self.catch_up(world, now_ms);
-        let linger_ms = self.settings.linger_ms;
-        let (at_ms, changes) = event;
-        let before = match key.tube() {
-            Some(tube) => {
-                tube.verify(at_ms, changes)?;
-                Some(Before { counts: tube.counts(), deadline_ms: tube.next_deadline_ms(linger_ms) })
-            }
+        event: &codec::Event<'_>,
+    ) -> Result<(), Refused> {
+        let mut step = Step::open(broker, world, db, name, now_ms)?;
+        match step.key.tube() {
+            Some(tube) => tube.verify_each(event.at_ms, event.changes())?,
             None => {
-                verify_first(at_ms, changes)?;
-                key.create(Tube::new(at_ms));
-                None
-            }
-        };
-        let mut kinds = Kinds::default();
-        // The totals tell what this server did itself.
-        let mut totals = crate::queue::Totals::default();
-        for change in changes {
-            let trash = apply(&mut key, at_ms, change, &mut totals);
-            if trash.pieces() > 0 {
-                world.discard(trash);
-            }
-            if let Some(kind) = kind(change) {
-                kinds.add(kind);
+                verify_first(event)?;
+                step.key.create(Tube::new(event.at_ms));
             }
         }
-        let removed = changes.last() == Some(&Change::Remove);
-        if let Some(tube) = key.tube() {
-            self.lift_ids(tube.header().last_id);
+        step.event = Event::AsItCame;
+        // The server's totals tell what it did itself, so they stay as they are.
+        for change in event.changes() {
+            step.apply(event.at_ms, &change?);
         }
-        if removed {
-            key.remove();
+        if let Some(tube) = step.key.tube() {
+            step.broker.lift_ids(tube.header().last_id);
         }
-        let after = key
-            .tube()
-            .map(|tube| Before { counts: tube.counts(), deadline_ms: tube.next_deadline_ms(linger_ms) });
-        drop(key);
-        self.note(db, name, now_ms, before, after, false, removed);
-        world.commit(db, name, Record::AsItCame, kinds);
-        self.catch_up(world, now_ms);
+        let linger_ms = step.broker.settings.linger_ms;
+        step.close(linger_ms, false);
         Ok(())
     }
 }
 
 /// What an event must satisfy where there is no tube yet.
-fn verify_first(at_ms: u64, changes: &[Change<'_>]) -> Result<(), crate::queue::Invalid> {
-    use crate::queue::Invalid;
-    let creates = matches!(
-        changes.first(),
-        Some(Change::Put { .. } | Change::Pause { .. } | Change::Restore(_) | Change::Head(_))
-    );
-    if !creates {
-        return Err(Invalid::NoTube);
+fn verify_first(event: &codec::Event<'_>) -> Result<(), Refused> {
+    match event.changes().next().transpose()? {
+        Some(Change::Put { .. } | Change::Pause { .. } | Change::Restore(_) | Change::Head(_)) => {
+            Ok(Tube::default().verify_each(event.at_ms, event.changes())?)
+        }
+        _ => Err(Invalid::NoTube.into()),
     }
-    Tube::default().verify(at_ms, changes)
-}
-
-fn apply<K: Key>(key: &mut K, at_ms: u64, change: &Change<'_>, totals: &mut crate::queue::Totals) -> Trash {
-    let Some(tube) = key.tube_mut() else { return Trash::default() };
-    let before = tube.header().totals.cleared;
-    let trash = tube.apply(at_ms, change);
-    totals.count(change, tube.header().totals.cleared.saturating_sub(before));
-    trash
 }
 
 /// How keyspace notifications call a change.

@@ -94,15 +94,33 @@ pub fn push_change(change: &Change<'_>, out: &mut Vec<u8>) {
     encode(change, out);
 }
 
-/// Reads an event: its time and its changes, borrowing the bodies. There is at least one change.
-pub fn decode_event(mut bytes: &[u8]) -> Result<(u64, Vec<Change<'_>>), Corrupt> {
+/// An event whose changes are still bytes: they are read one by one, so that a long event needs no memory of its
+/// own.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// When it happened (Unix ms).
+    pub at_ms: u64,
+    changes: &'a [u8],
+}
+
+/// Reads an event. Its changes may still turn out to be corrupt.
+pub fn read_event(mut bytes: &[u8]) -> Result<Event<'_>, Corrupt> {
     check_version(&mut bytes)?;
     let at_ms = decode(&mut bytes)?;
-    let mut changes = Vec::with_capacity(1);
-    while changes.is_empty() || !bytes.is_empty() {
-        changes.push(decode(&mut bytes)?);
+    Ok(Event { at_ms, changes: bytes })
+}
+
+impl<'a> Event<'a> {
+    /// The changes, in order, at least one. After an error nothing follows.
+    pub fn changes(&self) -> impl Iterator<Item = Result<Change<'a>, Corrupt>> + use<'a> {
+        let mut left = Some(self.changes);
+        std::iter::from_fn(move || {
+            let mut bytes = left.take()?;
+            let change = decode(&mut bytes);
+            left = Some(bytes).filter(|bytes| change.is_ok() && !bytes.is_empty());
+            Some(change)
+        })
     }
-    Ok((at_ms, changes))
 }
 
 /// Writes a tube as events that build it again from nothing, each about 64 KiB long.
@@ -204,6 +222,11 @@ mod tests {
         push_change(&PUT, &mut event);
         push_change(&Change::Reserve { id: 7, n: 1_790_000_000_000, worker: 3, ttr_ms: 60_000 }, &mut event);
         event
+    }
+
+    fn decode_event(bytes: &[u8]) -> Result<(u64, Vec<Change<'_>>), Corrupt> {
+        let event = read_event(bytes)?;
+        Ok((event.at_ms, event.changes().collect::<Result<_, _>>()?))
     }
 
     #[test]

@@ -67,6 +67,8 @@ type Stand = (State, u64);
 /// The tube as it would be after the changes so far, as much of it as matters for the next one.
 struct Draft<'t> {
     tube: &'t Tube,
+    /// Whether another change follows, for which this one must be remembered.
+    goes_on: bool,
     jobs: HashMap<u64, Option<Stand>>,
     cleared: States,
     counts: [i64; 4],
@@ -90,7 +92,9 @@ impl Draft<'_> {
         if let Some((state, _)) = stand {
             self.counts[state as usize] += 1;
         }
-        self.jobs.insert(id, stand);
+        if self.goes_on {
+            self.jobs.insert(id, stand);
+        }
     }
 
     /// A job that must be there, in one of `states`.
@@ -264,19 +268,34 @@ fn check_job(job: &Job<'_>) -> Result<(), Invalid> {
 
 impl Tube {
     /// Checks changes that come from outside against this tube: each must be possible after those before it.
-    /// Nothing is changed. Costs O(log n) for each change.
+    /// Nothing is changed. Costs O(log n) for each change, and memory only where there are several.
     pub fn verify(&self, at_ms: u64, changes: &[Change<'_>]) -> Result<(), Invalid> {
+        self.verify_each(at_ms, changes.iter().map(|change| Ok(*change)))
+    }
+
+    /// As [`Tube::verify`], for changes that are read on the way; an error among them is passed on.
+    pub fn verify_each<'c, E: From<Invalid>>(
+        &self,
+        at_ms: u64,
+        changes: impl Iterator<Item = Result<Change<'c>, E>>,
+    ) -> Result<(), E> {
         in_range(at_ms, 0, TIME_MAX_MS)?;
         let counts = self.counts();
         let mut draft = Draft {
             tube: self,
+            goes_on: true,
             jobs: HashMap::new(),
             cleared: States::NONE,
             counts: State::ALL.map(|state| counts.of(state) as i64),
             header: *self.header(),
             removed: false,
         };
-        changes.iter().try_for_each(|change| draft.make(change))
+        let mut changes = changes.peekable();
+        while let Some(change) = changes.next() {
+            draft.goes_on = changes.peek().is_some();
+            draft.make(&change?)?;
+        }
+        Ok(())
     }
 
     /// Adds a job from a snapshot, after checking it.

@@ -250,12 +250,12 @@ impl Jobs {
     /// in the order of their ids, so it is the one before that is small already.
     fn tidy(&mut self, base: u64) {
         let Some(segment) = self.take_segment(base) else { return };
-        let mut packed = segment.packed();
+        let mut packed = segment.packed(|_| true);
         let before = self.segments.range(..base).next_back();
         if let Some(before) = before.filter(|(_, before)| before.can_absorb(&packed)).map(|(base, _)| *base)
             && let Some(before) = self.take_segment(before)
         {
-            let mut merged = before.packed();
+            let mut merged = before.packed(|_| true);
             merged.absorb(&packed);
             packed = merged;
         }
@@ -343,25 +343,57 @@ impl Jobs {
         None
     }
 
-    /// Deletes all jobs in `states`, and returns everything that can be freed at leisure. Costs as much as
-    /// looking at those segments that keep a job.
+    /// Deletes all jobs in `states`, and returns what can be freed at leisure. Costs as much as packing anew
+    /// those segments that lose some jobs and keep others, and no look at any other job.
     pub(super) fn clear(&mut self, states: States) -> Jobs {
-        let kept: BTreeSet<u64> = State::ALL
-            .into_iter()
-            .filter(|state| !states.has(*state))
-            .flat_map(|state| self.orders[Order::of(state) as usize].iter().map(|(_, base)| *base))
-            .collect();
+        let kept = self.segments_with(|state| !states.has(state));
+        let cleared = self.segments_with(|state| states.has(state));
+        if cleared.len() < kept.len() {
+            let trash = cleared.into_iter().filter_map(|base| self.clear_segment(base, states)).collect();
+            return Jobs { segments: trash, ..Jobs::default() };
+        }
+        // Most of the segments go: take all away, and the kept ones back.
         let mut old = std::mem::take(self);
         for base in kept {
-            let Some(segment) = old.segments.remove(&base) else { continue };
-            for slot in segment.living_from(0) {
-                let job = segment.job(slot);
-                if !states.has(job.state) {
-                    self.restore(&job);
-                }
+            if let Some(segment) = old.segments.remove(&base) {
+                self.count_in(&segment);
+                self.insert(segment);
+                old.segments.extend(self.clear_segment(base, states));
             }
         }
         old
+    }
+
+    /// The segments that hold a job in such a state.
+    fn segments_with(&self, is_such: impl Fn(State) -> bool) -> BTreeSet<u64> {
+        let orders = State::ALL.into_iter().filter(|state| is_such(*state)).map(Order::of);
+        orders.flat_map(|order| self.orders[order as usize].iter().map(|(_, base)| *base)).collect()
+    }
+
+    fn count_in(&mut self, segment: &Segment) {
+        for job in segment.living_from(0).map(|slot| segment.job(slot)) {
+            self.counts.add(job.state, job.pri);
+        }
+    }
+
+    /// Deletes the jobs of one segment that are in `states`. Returns the segment as it was, for freeing.
+    fn clear_segment(&mut self, base: u64, states: States) -> Option<(u64, Box<Segment>)> {
+        let keys = self.segments.get(&base)?.keys();
+        if State::ALL.into_iter().all(|state| !states.has(state) || keys[Order::of(state) as usize] == NO_KEY)
+        {
+            return None;
+        }
+        let old = self.take_segment(base)?;
+        for job in old.living_from(0).map(|slot| old.job(slot)) {
+            if states.has(job.state) {
+                self.counts.take(job.state, job.pri);
+            }
+        }
+        let packed = old.packed(|state| !states.has(state));
+        if packed.live() > 0 {
+            self.insert(Box::new(packed));
+        }
+        Some((base, old))
     }
 
     /// What must hold of the structure; `Err` says what does not.

@@ -473,12 +473,16 @@ impl Segment {
             || (self.dead_bytes >= 1024 && self.dead_bytes * 2 > self.bodies.len())
     }
 
-    /// The living jobs packed anew. The base stays: it is the name by which the tube knows the segment.
-    pub(super) fn packed(&self) -> Segment {
+    /// The living jobs whose state is to be kept, packed anew. The base stays: it is the name by which the tube
+    /// knows the segment.
+    pub(super) fn packed(&self, keep: impl Fn(State) -> bool) -> Segment {
         let mut packed = Segment::new(self.base_id, self.base_created_ms);
         packed.slots.reserve_exact(self.live);
         packed.bodies.reserve_exact(self.body_bytes());
-        packed.absorb(self);
+        for job in self.living_from(0).map(|slot| self.job(slot)).filter(|job| keep(job.state)) {
+            packed.push_job(&job);
+        }
+        packed.seal();
         packed
     }
 

@@ -136,7 +136,7 @@ pub fn states_of_byte(byte: u8) -> States {
     codec::begin_event(0, &mut event);
     codec::push_change(&Change::Clear { states: States::NONE }, &mut event);
     *event.last_mut().unwrap() = byte;
-    match codec::decode_event(&event).unwrap().1[..] {
+    match crate::decode_event(&event).unwrap().1[..] {
         [Change::Clear { states }] => states,
         _ => panic!("a clear is written differently now"),
     }
@@ -415,7 +415,7 @@ proptest! {
             tube
         };
         damages.iter().for_each(|d| damage(&mut event, d));
-        if let Ok((at_ms, changes)) = codec::decode_event(&event) {
+        if let Ok((at_ms, changes)) = crate::decode_event(&event) {
             prop_assert!(!changes.is_empty());
             if accept(&mut tube, at_ms, &changes) {
                 go_on(tube, START_MS);
@@ -427,7 +427,7 @@ proptest! {
     fn random_bytes_are_no_event_or_a_harmless_one(bytes in vec(any::<u8>(), 0..80), versioned in any::<bool>()) {
         let mut event = if versioned { vec![codec::VERSION] } else { Vec::new() };
         event.extend(bytes);
-        if let Ok((at_ms, changes)) = codec::decode_event(&event) {
+        if let Ok((at_ms, changes)) = crate::decode_event(&event) {
             accept(&mut Tube::default(), at_ms, &changes);
         }
     }

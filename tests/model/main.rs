@@ -26,7 +26,15 @@ mod scan;
 mod steps;
 mod world;
 
+use phean::codec::{self, Corrupt};
+use phean::queue::Change;
 use proptest::test_runner::{Config, FileFailurePersistence};
+
+/// All of an event: its time and its changes.
+fn decode_event(bytes: &[u8]) -> Result<(u64, Vec<Change<'_>>), Corrupt> {
+    let event = codec::read_event(bytes)?;
+    Ok((event.at_ms, event.changes().collect::<Result<_, _>>()?))
+}
 
 /// As many cases, and steps of shrinking a failure, as the environment asks for; or else `default`, and many.
 fn cases(default: u32) -> Config {

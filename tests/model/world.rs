@@ -37,7 +37,7 @@ pub fn rewritten(tube: &Tube) -> Tube {
 
 /// Does what a replica does.
 pub fn apply_event(tube: &mut Tube, event: &[u8]) {
-    let (at_ms, changes) = codec::decode_event(event).unwrap();
+    let (at_ms, changes) = crate::decode_event(event).unwrap();
     tube.verify(at_ms, &changes).unwrap();
     for change in &changes {
         tube.apply(at_ms, change);
