@@ -150,6 +150,12 @@ impl Ctx {
         (unsafe { api!(RedisModule_SelectDb(self.0, db)) }) == OK
     }
 
+    /// How many keys the selected database holds.
+    pub(super) fn db_size(self) -> u64 {
+        // SAFETY: see the head of this file.
+        unsafe { api!(RedisModule_DbSize(self.0)) }
+    }
+
     /// Writes a line to the server's log. The message is never taken for a format.
     pub(super) fn log(self, level: &CStr, message: &str) {
         log(self.0, level, message);

@@ -84,7 +84,7 @@ unsafe extern "C" fn on_event(
         (CLIENT_CHANGE, 1) => closed(data),
         (ASYNC_LOAD, 0) => loading::begin(),
         (ASYNC_LOAD, 1) => loading::abort(),
-        (ASYNC_LOAD, 2) => loading::complete(),
+        (ASYNC_LOAD, 2) => loading::complete(ctx),
         _ => {}
     });
 }
