@@ -1,11 +1,13 @@
 //! Telling waiters what was reserved for them.
 //!
 //! A job that becomes ready is reserved for the first in line in the same step. The waiter is told later, when
-//! the server is about to sleep; until then the job may have been deleted, its time may be over, or its user may
-//! have lost the right to it. So everything is looked at again here.
+//! the server is about to sleep; until then the job may have been deleted, its time may be over, its tube may have
+//! gone to a name or database where the waiter does not wait (`MULTI`, a put, `RENAME`, `EXEC`), or its user may have
+//! lost the right to it. So everything is looked at again here.
 
 use crate::queue::{Handle, Job, decide};
 
+use super::line::Grant;
 use super::{Access, Broker, End, GiveBack, Key, Step, World};
 
 impl Broker {
@@ -14,6 +16,12 @@ impl Broker {
     pub fn deliver<W: World>(&mut self, world: &mut W, now_ms: u64) {
         self.catch_up(world, now_ms);
         while let Some((number, wait, grant)) = self.line.next_granted() {
+            if self.names.db_of(grant.uid) != Some(wait.db) || !wait.names.contains(&grant.name) {
+                self.take_back(&grant);
+                self.line.take_place_again(number);
+                self.serve_again(world, &wait, now_ms);
+                continue;
+            }
             let key = world.open(wait.db, &grant.name, Access::Look).ok();
             let tube = key.as_ref().and_then(Key::tube);
             let jobs: Vec<Job<'_>> = grant
@@ -35,14 +43,21 @@ impl Broker {
             drop(key);
             self.line.leave(number);
             for (id, n) in leases {
-                let uid = self.names.uid(wait.db);
-                let name = grant.name.clone();
+                let (uid, name) = (grant.uid, grant.name.clone());
                 if !may_have {
                     self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: false });
                 } else if wait.bound {
                     self.sessions.bind(wait.client, uid, &name, id, n);
                 }
             }
+        }
+    }
+
+    /// What was set aside for a waiter goes back.
+    pub(super) fn take_back(&mut self, grant: &Grant) {
+        for (id, n) in grant.jobs.iter().copied() {
+            let (uid, name) = (grant.uid, grant.name.clone());
+            self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: false });
         }
     }
 

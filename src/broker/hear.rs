@@ -86,9 +86,12 @@ impl Broker {
             }
             News::Here { db, name } => self.find(world, db, &name, now_ms),
             News::Renamed { from, to } => {
-                if !self.sessions.is_empty() {
-                    let (from_uid, to_uid) = (self.names.uid(from.0), self.names.uid(to.0));
-                    self.sessions.rename((from_uid, &Name::from(from.1)), (to_uid, &Name::from(to.1)));
+                let from = (self.names.uid(from.0), &Name::from(from.1));
+                let to = (self.names.uid(to.0), &Name::from(to.1));
+                self.sessions.rename(from, to);
+                self.line.rename(from, to);
+                for back in self.give_backs.iter_mut().filter(|back| (back.uid, &back.name) == from) {
+                    (back.uid, back.name) = (to.0, Name::clone(to.1));
                 }
             }
             News::Flushed(db) => {
@@ -122,11 +125,8 @@ impl Broker {
 
     /// A waiter is no longer there. What was set aside for it goes back.
     fn left(&mut self, waiter: u64) {
-        let Some((wait, Some(grant))) = self.line.leave(waiter) else { return };
-        let uid = self.names.uid(wait.db);
-        for (id, n) in grant.jobs {
-            let name = grant.name.clone();
-            self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: false });
+        if let Some((_, Some(grant))) = self.line.leave(waiter) {
+            self.take_back(&grant);
         }
     }
 

@@ -31,7 +31,9 @@ pub struct Wait {
 /// Jobs that were reserved for a waiter that has not been told yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// The tube.
+    /// What the tube's database is [called](super::names::Names::uid): it may change places.
+    pub uid: u64,
+    /// The tube. It may get another name before the waiter is told.
     pub name: Name,
     /// Ids and lease numbers.
     pub jobs: Vec<(u64, u64)>,
@@ -124,6 +126,16 @@ impl Line {
         if let Some(waiter) = self.waiters.get_mut(&number) {
             waiter.grant = Some(grant);
             self.granted.insert(number);
+        }
+    }
+
+    /// A tube has another name, and what is set aside in it goes along.
+    pub fn rename(&mut self, from: (u64, &Name), to: (u64, &Name)) {
+        for number in &self.granted {
+            let grant = self.waiters.get_mut(number).and_then(|waiter| waiter.grant.as_mut());
+            if let Some(grant) = grant.filter(|grant| (grant.uid, &grant.name) == from) {
+                (grant.uid, grant.name) = (to.0, Rc::clone(to.1));
+            }
         }
     }
 

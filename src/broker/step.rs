@@ -205,7 +205,8 @@ impl<'a, W: World> Step<'a, W> {
             if jobs.is_empty() {
                 break;
             }
-            self.broker.line.grant(number, Grant { name: Name::from(self.name), jobs });
+            let uid = self.broker.names.uid(self.db);
+            self.broker.line.grant(number, Grant { uid, name: Name::from(self.name), jobs });
         }
     }
 

@@ -27,5 +27,6 @@ mod raw;
 mod replication;
 mod reply;
 mod smoke;
+mod surface;
 mod waiting;
 mod waiting_reserve;
