@@ -172,9 +172,7 @@ impl<'a, W: World> Step<'a, W> {
         if trash.pieces() > 0 {
             self.world.discard(trash);
         }
-        if let Some(kind) = kind(change) {
-            self.kinds.add(kind);
-        }
+        self.kinds = self.kinds.and(kinds(change));
         if let Some(id) = ends_reservation(change)
             && !self.broker.sessions.is_empty()
         {
@@ -331,24 +329,26 @@ fn verify_first(event: &codec::Event<'_>) -> Result<(), Refused> {
 }
 
 /// How keyspace notifications call a change.
-fn kind(change: &Change<'_>) -> Option<Kind> {
-    Some(match change {
-        Change::Put { .. } => Kind::Put,
-        Change::Reserve { .. } => Kind::Reserve,
-        Change::Delete { .. } => Kind::Delete,
-        Change::Return { then: Then::Buried, .. } | Change::Bury { .. } => Kind::Bury,
-        Change::Return { why: Why::TimedOut, .. } => Kind::Timeout,
-        Change::Return { .. } => Kind::Release,
-        Change::Touch { .. } => Kind::Touch,
-        Change::Kick { .. } => Kind::Kick,
-        Change::Promote { .. } => Kind::Promote,
-        Change::Prioritize { .. } => Kind::Prioritize,
-        Change::Delay { .. } => Kind::Delay,
-        Change::Pause { .. } | Change::Resume => Kind::Pause,
-        Change::Clear { .. } => Kind::Clear,
-        Change::Remove => Kind::Remove,
-        Change::Restore(_) | Change::Head(_) => return None,
-    })
+fn kinds(change: &Change<'_>) -> Kinds {
+    match change {
+        Change::Put { .. } => Kinds::of(Kind::Put),
+        Change::Reserve { .. } => Kinds::of(Kind::Reserve),
+        Change::Delete { .. } => Kinds::of(Kind::Delete),
+        Change::Return { why, then, .. } => {
+            let why = Kinds::of(if *why == Why::TimedOut { Kind::Timeout } else { Kind::Release });
+            if *then == Then::Buried { why.and(Kinds::of(Kind::Bury)) } else { why }
+        }
+        Change::Bury { .. } => Kinds::of(Kind::Bury),
+        Change::Touch { .. } => Kinds::of(Kind::Touch),
+        Change::Kick { .. } => Kinds::of(Kind::Kick),
+        Change::Promote { .. } => Kinds::of(Kind::Promote),
+        Change::Prioritize { .. } => Kinds::of(Kind::Prioritize),
+        Change::Delay { .. } => Kinds::of(Kind::Delay),
+        Change::Pause { .. } | Change::Resume => Kinds::of(Kind::Pause),
+        Change::Clear { .. } => Kinds::of(Kind::Clear),
+        Change::Remove => Kinds::of(Kind::Remove),
+        Change::Restore(_) | Change::Head(_) => Kinds::default(),
+    }
 }
 
 /// The job whose reservation a change ends.

@@ -212,9 +212,15 @@ impl Kind {
 }
 
 impl Kinds {
-    /// Adds a kind.
-    pub fn add(&mut self, kind: Kind) {
-        self.0 |= 1 << kind as u16;
+    /// One kind.
+    pub fn of(kind: Kind) -> Kinds {
+        Kinds(1 << kind as u16)
+    }
+
+    /// These kinds and those.
+    #[must_use]
+    pub fn and(self, other: Kinds) -> Kinds {
+        Kinds(self.0 | other.0)
     }
 
     /// The kinds, in their order.

@@ -69,7 +69,10 @@ unsafe extern "C" fn on_event(
             state::enter(|state| state.timer.about_to_sleep = false);
         }
         (CRON_LOOP, _) => {
-            state::enter(|state| state.listeners.look(ctx));
+            state::enter(|state| {
+                state.listeners.look(ctx);
+                state.catch_up_with_clock(ctx);
+            });
         }
         (FORK_CHILD | REPLICA_CHANGE, 0) => {
             state::enter(|state| state.listeners.came());

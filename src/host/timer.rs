@@ -10,6 +10,9 @@ use super::world::RedisWorld;
 /// How often to ask whether changes are allowed again, in milliseconds: nothing tells.
 const POLL_MS: u64 = 10;
 
+/// A timer that is so late, in milliseconds, did not notice a step of the clock.
+const OVERDUE_MS: u64 = 50;
+
 /// The timer.
 #[derive(Default)]
 pub(super) struct Timer {
@@ -37,6 +40,18 @@ impl State {
         if self.timer.about_to_sleep {
             // The event loop has already decided how long to sleep.
             api::turn_event_loop();
+        }
+    }
+
+    /// Redis waits for a timer by a clock that never steps. If the wall clock has stepped forward, the timer's
+    /// time may be over long before it fires: then it is armed anew.
+    pub(super) fn catch_up_with_clock(&mut self, ctx: Ctx) {
+        if let Some((timer, armed_ms)) = self.timer.armed
+            && armed_ms.saturating_add(OVERDUE_MS) < now_ms()
+        {
+            ctx.stop_timer(timer);
+            self.timer.armed = None;
+            self.arm(ctx);
         }
     }
 

@@ -332,7 +332,7 @@ class Tour:
 
         totals = self.map("PHEAN.STATS")
         assert totals["total-jobs"] >= 6 and totals["current-tubes"] >= 2, totals
-        assert totals["current-jobs-ready"] >= 2 and totals["uptime"] >= 0, totals
+        assert totals["current-jobs-ready"] >= 2 and self.seconds(totals["uptime"]) >= 0, totals
         is_(totals["max-job-size"], int(self.con.config_get("phean.max-job-size")["phean.max-job-size"]))
         is_(self.con.info("phean")["phean_apply_errors"], 0)
 
