@@ -1,12 +1,14 @@
 //! Every error, in its exact words, for every kind of bad input; and after each of them nothing has changed.
 
 use crate::harness::{Server, has_module};
-use crate::looking::{count, everything, put, state, take};
+use crate::looking::{count, everything, put, stat, state, take};
 use crate::raw::Raw;
-use crate::reply::{array, cmd, err, error_line, map, ok_int, reserved, run, text};
+use crate::reply::{array, cmd, err, error_line, int, map, ok_int, reserved, run, text};
 use crate::waiting::Blocked;
 use phean::codec::{begin_event, push_change};
 use phean::queue::{Change, Then, Why};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use redis::{Connection, Value};
 
 const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
@@ -585,4 +587,127 @@ fn redis_own_errors_come_by_the_commands_flags() {
         assert_eq!(err(&mut con, &words(&format!("PHEAN.{line}"))), read_only, "{line}");
     }
     assert_eq!(text(&map(&run(&mut con, "PHEAN.JOB t 1"))["state"]), "ready");
+}
+
+#[test]
+fn when_all_ids_are_used_up_everything_but_putting_works() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    put(&mut con, "t");
+    let last = (1 << 53) - 1;
+    let one_before = event(AT_MS, &[put_change(last - 1)]);
+    cmd(&mut con, &[b"PHEAN.APPLY".as_slice(), b"u", &one_before]).unwrap();
+    let used_up = "ERR all job ids are used up";
+    // There is one left, but not two.
+    assert_refused(&mut con, &[(words("PHEAN.MPUT t 2 a b"), used_up.to_owned())]);
+    assert_eq!(put(&mut con, "t"), last as i64);
+    let cases = ["PHEAN.PUT t a", "PHEAN.PUT new a", "PHEAN.MPUT u 1 a"];
+    let cases: Vec<_> = cases.iter().map(|line| (words(line), used_up.to_owned())).collect();
+    assert_refused(&mut con, &cases);
+    assert_eq!(count(&mut con, "EXISTS new"), 0);
+    let job = take(&mut con, &format!("PHEAN.RESERVEJOB t {last}"));
+    assert_eq!(count(&mut con, &format!("PHEAN.DELETE t {}", job.lease)), 1);
+    assert_eq!(take(&mut con, "PHEAN.RESERVE t").id, 1);
+}
+
+/// Any words in any order (but for TIMEOUT, which would wait): the server lives, and what it holds can be saved and
+/// loaded.
+#[test]
+fn nonsense_does_no_harm() {
+    if !has_module() {
+        return;
+    }
+    const NAMES: [&str; 21] = [
+        "PUT",
+        "MPUT",
+        "RESERVE",
+        "MRESERVE",
+        "RESERVEJOB",
+        "DELETE",
+        "RELEASE",
+        "BURY",
+        "TOUCH",
+        "KICK",
+        "KICKJOB",
+        "PRIORITIZE",
+        "DELAY",
+        "PAUSE",
+        "CLEAR",
+        "PEEK",
+        "JOB",
+        "CLAIMED",
+        "SCAN",
+        "STATS",
+        "TUBES",
+    ];
+    const WORDS: [&str; 33] = [
+        "PRI",
+        "DELAY",
+        "TTR",
+        "COUNT",
+        "BOUND",
+        "FOR",
+        "UNTRIED",
+        "OLDEST",
+        "STATE",
+        "READY",
+        "DELAYED",
+        "BURIED",
+        "RESERVED",
+        "MATCH",
+        "FROM",
+        "WITHSTATS",
+        "*",
+        "0",
+        "1",
+        "2",
+        "3",
+        "5",
+        "0.001",
+        "4294967295",
+        "4294967296",
+        "-1",
+        "nan",
+        "",
+        "1-1",
+        "9007199254740991",
+        "a",
+        "b",
+        "text",
+    ];
+    let server = Server::start(&["phean.tube-linger 0"]);
+    let mut con = server.connect();
+    run(&mut con, "SET text value");
+    let mut random = SmallRng::seed_from_u64(11300);
+    let mut answered = 0;
+    for _ in 0..10_000 {
+        let name = NAMES[random.random_range(0..NAMES.len())];
+        let tube = ["a", "b", "2", "text"][random.random_range(0..4)];
+        let mut line = vec![format!("PHEAN.{name}"), tube.to_owned()];
+        let more = random.random_range(0..4);
+        line.extend((0..more).map(|_| WORDS[random.random_range(0..WORDS.len())].to_owned()));
+        answered += usize::from(cmd(&mut con, &line).is_ok());
+    }
+    assert!(answered > 500, "{answered}");
+    // Jobs without a deadline stay as they are: what is counted is what is there, and all of it is saved.
+    run(&mut con, "PHEAN.CLEAR a READY DELAYED RESERVED");
+    run(&mut con, "PHEAN.CLEAR b READY DELAYED RESERVED");
+    run(&mut con, "PHEAN.CLEAR 2 READY DELAYED RESERVED");
+    for tube in array(&run(&mut con, "PHEAN.TUBES")) {
+        run(&mut con, &format!("PHEAN.PAUSE {} 5000", text(&tube)));
+    }
+    put(&mut con, "kept");
+    let digest = run(&mut con, "DEBUG DIGEST");
+    let totals = map(&run(&mut con, "PHEAN.STATS"));
+    for state in ["ready", "delayed", "reserved", "buried"] {
+        let name = format!("current-jobs-{state}");
+        let tubes = array(&run(&mut con, "PHEAN.TUBES"));
+        let sum: i64 = tubes.iter().map(|tube| stat(&mut con, &text(tube), &name)).sum();
+        assert_eq!(int(&totals[&name]), sum, "{name}");
+    }
+    run(&mut con, "DEBUG RELOAD");
+    assert_eq!(run(&mut con, "DEBUG DIGEST"), digest);
 }
