@@ -1,10 +1,10 @@
 //! Looking at everything that a server holds: what a tube counts, and whether two servers hold the same.
 
 use crate::harness::Server;
-use crate::reply::{array, bytes, cmd, int, map, text};
+use crate::reply::{array, bytes, cmd, int, map, run, text};
 use crate::waiting::eventually;
 use redis::{Connection, RedisResult, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 /// One number of `PHEAN.STATS tube`.
@@ -62,6 +62,41 @@ pub fn restore(con: &mut Connection, name: &str, dump: &[u8], options: &[&str]) 
     let mut args = vec![&b"RESTORE"[..], name.as_bytes(), b"0", dump];
     args.extend(options.iter().map(|option| option.as_bytes()));
     cmd(con, &args)
+}
+
+/// Whether the totals and the index say what the tubes say.
+#[track_caller]
+pub fn index_is_right(server: &Server) {
+    let mut sums = [0; 4];
+    let mut found = 0;
+    for db in 0..3 {
+        let mut con = server.connect_db(db);
+        let mut cursor = "0".to_owned();
+        let mut names = HashSet::new();
+        loop {
+            let Value::Array(page) = run(&mut con, &format!("SCAN {cursor} TYPE pheantube COUNT 1000"))
+            else {
+                panic!("SCAN answers an array")
+            };
+            names.extend(array(&page[1]).iter().map(bytes));
+            cursor = text(&page[0]);
+            if cursor == "0" {
+                break;
+            }
+        }
+        let listed: HashSet<Vec<u8>> = array(&run(&mut con, "PHEAN.TUBES")).iter().map(bytes).collect();
+        assert_eq!(listed, names);
+        found += names.len();
+        for name in names {
+            let stats = map(&cmd(&mut con, &[&b"PHEAN.STATS"[..], &name]).unwrap());
+            for (sum, state) in sums.iter_mut().zip(["ready", "delayed", "reserved", "buried"]) {
+                *sum += int(&stats[&format!("current-jobs-{state}")]);
+            }
+        }
+    }
+    let mut con = server.connect();
+    assert_eq!(total_counts(&mut con), sums);
+    assert_eq!(total(&mut con, "current-tubes"), found as i64);
 }
 
 /// Everything that must be the same on a primary and its replicas, and before and after a restart: the digests

@@ -2,13 +2,11 @@
 //! never twice, and values that travel by DUMP and RESTORE.
 
 use crate::dataset::{
-    Fingerprint, counts, fingerprint, job_field, restore, stat, total, total_counts, tubes, until_waiting,
+    Fingerprint, counts, fingerprint, index_is_right, job_field, restore, stat, total, tubes, until_waiting,
 };
 use crate::harness::{Server, has_module};
 use crate::raw::Raw;
-use crate::reply::{
-    array, bytes, cmd, err, error_line, int, map, ok_int, reserved, reserved_many, run, text,
-};
+use crate::reply::{array, bytes, cmd, err, error_line, int, ok_int, reserved, reserved_many, run, text};
 use crate::waiting::{Blocked, eventually};
 use redis::{Connection, Value};
 use std::collections::HashSet;
@@ -57,41 +55,6 @@ fn populate(server: &Server) {
         run(&mut con, "PHEAN.MPUT ready 2 a b");
         run(&mut con, &format!("PHEAN.PUT only-in-{db} a DELAY 1000"));
     }
-}
-
-/// Whether the totals and the index say what the tubes say.
-#[track_caller]
-fn index_is_right(server: &Server) {
-    let mut sums = [0; 4];
-    let mut found = 0;
-    for db in 0..3 {
-        let mut con = server.connect_db(db);
-        let mut cursor = "0".to_owned();
-        let mut names = HashSet::new();
-        loop {
-            let Value::Array(page) = run(&mut con, &format!("SCAN {cursor} TYPE pheantube COUNT 1000"))
-            else {
-                panic!("SCAN answers an array")
-            };
-            names.extend(array(&page[1]).iter().map(bytes));
-            cursor = text(&page[0]);
-            if cursor == "0" {
-                break;
-            }
-        }
-        let listed: HashSet<Vec<u8>> = array(&run(&mut con, "PHEAN.TUBES")).iter().map(bytes).collect();
-        assert_eq!(listed, names);
-        found += names.len();
-        for name in names {
-            let stats = map(&cmd(&mut con, &[&b"PHEAN.STATS"[..], &name]).unwrap());
-            for (sum, state) in sums.iter_mut().zip(["ready", "delayed", "reserved", "buried"]) {
-                *sum += int(&stats[&format!("current-jobs-{state}")]);
-            }
-        }
-    }
-    let mut con = server.connect();
-    assert_eq!(total_counts(&mut con), sums);
-    assert_eq!(total(&mut con, "current-tubes"), found as i64);
 }
 
 /// A tool that comes with the server: `check-aof`, `check-rdb`.

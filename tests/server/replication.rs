@@ -1,7 +1,7 @@
 //! Replicas hold what their primary holds, byte for byte: by the stream, by full and partial resynchronisation,
 //! through promotion and demotion.
 
-use crate::dataset::{counts, fingerprint, total, total_counts, tubes};
+use crate::dataset::{counts, fingerprint, index_is_right, total, total_counts, tubes};
 use crate::harness::{Server, has_module};
 use crate::reply::{array, bytes, cmd, err, ok_int, reserved, reserved_many, run, text};
 use crate::waiting::{Blocked, eventually};
@@ -149,11 +149,13 @@ impl Chaos {
 #[track_caller]
 fn all_alike(primary: &Server, replicas: &[(&Server, &Server)]) {
     hold_still(primary);
+    index_is_right(primary);
     let whole = fingerprint(primary);
     let sums = total_counts(&mut primary.connect());
     for (replica, followed) in replicas {
         replica.wait_synced(followed);
         assert_eq!(fingerprint(replica), whole);
+        index_is_right(replica);
         let mut con = replica.connect();
         assert_eq!(total_counts(&mut con), sums);
         assert_eq!(total(&mut con, "current-tubes"), whole.tubes() as i64);

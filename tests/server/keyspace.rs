@@ -1,0 +1,352 @@
+//! Tubes are keys: what Redis' own commands do to them, the module's index, totals and timers follow.
+
+use crate::dataset::{counts, index_is_right, restore, stat, total, total_counts, tubes};
+use crate::harness::{Server, has_module};
+use crate::raw::Raw;
+use crate::reply::{array, bytes, cmd, int, ok_int, reserved, run, text};
+use crate::waiting::eventually;
+use redis::{Connection, Value};
+
+/// A tube with a job in every state. The delay and the reservation end after so many seconds.
+#[track_caller]
+fn fill(con: &mut Connection, tube: &str, seconds: &str) {
+    run(con, &format!("PHEAN.MPUT {tube} 3 a b c TTR {seconds}"));
+    run(con, &format!("PHEAN.PUT {tube} d DELAY {seconds}"));
+    let buried = reserved(&run(con, &format!("PHEAN.RESERVE {tube} TTR 1000"))).expect("a job");
+    run(con, &format!("PHEAN.BURY {tube} {}", buried.lease));
+    run(con, &format!("PHEAN.RESERVE {tube}"));
+}
+
+/// What Redis can do to tubes `a` and `b` of database 0 and `b` of database 1, and how many tubes there are then.
+const DEEDS: [(&str, usize); 34] = [
+    ("DEL a", 2),
+    ("DEL a b missing", 1),
+    ("UNLINK a b", 1),
+    ("RENAME a c", 3),
+    ("RENAME a b", 2),
+    ("RENAME a a", 3),
+    ("RENAMENX a c", 3),
+    ("RENAMENX a b", 3),
+    ("COPY a c", 4),
+    ("COPY a b", 3),
+    ("COPY a b REPLACE", 3),
+    ("COPY a c DB 1", 4),
+    ("COPY a b DB 1 REPLACE", 3),
+    ("COPY missing b REPLACE", 3),
+    ("MOVE a 1", 3),
+    ("MOVE b 1", 3),
+    ("MOVE a 7", 3),
+    ("SWAPDB 0 1", 3),
+    ("SWAPDB 1 9", 3),
+    ("SWAPDB 0 0", 3),
+    ("FLUSHDB", 1),
+    ("FLUSHDB ASYNC", 1),
+    ("FLUSHALL", 0),
+    ("FLUSHALL ASYNC", 0),
+    ("SET a x", 2),
+    ("MSET a x b y", 1),
+    ("SUNIONSTORE a missing", 2),
+    ("SORT missing STORE a", 2),
+    ("EXPIRE a 1000", 3),
+    ("EXPIRE a -1", 2),
+    ("PEXPIREAT a 1", 2),
+    ("GETEX a", 3),
+    ("APPEND a x", 3),
+    ("TOUCH a b", 3),
+];
+
+/// What is checked here spans all databases, not the three of [`index_is_right`] alone.
+#[track_caller]
+fn all_there(con: &mut Connection, deed: &str, count: usize, each: [i64; 4]) {
+    let sums = each.map(|jobs| jobs * count as i64);
+    assert_eq!((total(con, "current-tubes"), total_counts(con)), (count as i64, sums), "{deed}");
+}
+
+#[test]
+fn the_index_follows_whatever_redis_does_to_a_key() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    for (deed, count) in DEEDS {
+        run(&mut con, "FLUSHALL");
+        fill(&mut con, "a", "1000");
+        fill(&mut con, "b", "1000");
+        fill(&mut server.connect_db(1), "b", "1000");
+        all_there(&mut con, "before", 3, [1, 1, 1, 1]);
+        // Not all of it can be done.
+        let _ = cmd(&mut con, &deed.split(' ').collect::<Vec<_>>());
+        index_is_right_up_to(&server, deed);
+        all_there(&mut con, deed, count, [1, 1, 1, 1]);
+    }
+}
+
+#[track_caller]
+fn index_is_right_up_to(server: &Server, deed: &str) {
+    // Only three databases are looked through, and these two deeds lead beyond them.
+    if !["MOVE a 7", "SWAPDB 1 9"].contains(&deed) {
+        index_is_right(server);
+    }
+}
+
+/// Nobody sends a command for these tubes any more: the timer alone finds them under their new names.
+#[test]
+fn timers_follow_whatever_redis_does_to_a_key() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    for (deed, count) in DEEDS {
+        run(&mut con, "FLUSHALL");
+        fill(&mut con, "a", "0.03");
+        fill(&mut con, "b", "0.03");
+        fill(&mut server.connect_db(1), "b", "0.03");
+        let _ = cmd(&mut con, &deed.split(' ').collect::<Vec<_>>());
+        let sums = [3, 0, 0, 1].map(|jobs| jobs * count as i64);
+        eventually(|| total_counts(&mut con) == sums);
+        index_is_right_up_to(&server, deed);
+    }
+}
+
+#[test]
+fn a_tube_expires_with_its_jobs() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    fill(&mut con, "a", "1000");
+    run(&mut con, "EXPIRE a 1000");
+    assert_eq!(ok_int(&mut con, &["PERSIST", "a"]), 1);
+    assert_eq!(ok_int(&mut con, &["TTL", "a"]), -1);
+    // Changing a tube does not touch the time that it has.
+    run(&mut con, "EXPIRE a 1000");
+    run(&mut con, "PHEAN.PUT a x");
+    assert!(ok_int(&mut con, &["TTL", "a"]) > 0);
+    index_is_right(&server);
+    run(&mut con, "PEXPIRE a 20");
+    eventually(|| total_counts(&mut con) == [0; 4]);
+    assert_eq!((total(&mut con, "current-tubes"), tubes(&mut con).len()), (0, 0));
+    // Expiry is found out by the very command that comes to a tube, too.
+    run(&mut con, "DEBUG SET-ACTIVE-EXPIRE 0");
+    for line in ["PHEAN.PUT a new", "PHEAN.RESERVE a", "PHEAN.MRESERVE 2 a b COUNT 3", "PHEAN.PAUSE a 0"] {
+        fill(&mut con, "a", "1000");
+        run(&mut con, "MULTI");
+        run(&mut con, "PEXPIRE a 1");
+        run(&mut con, "DEBUG SLEEP 0.01");
+        run(&mut con, line);
+        run(&mut con, "EXEC");
+        run(&mut con, line);
+        let puts = 2 * i64::from(line.contains("PUT"));
+        assert!([puts, puts / 2].contains(&counts(&mut con, "a")[0]), "{line}");
+        eventually(|| {
+            run(&mut con, "EXISTS a");
+            total_counts(&mut con)[1..] == [0, 0, 0]
+        });
+        index_is_right(&server);
+        run(&mut con, "DEL a");
+    }
+}
+
+#[test]
+fn redis_sees_a_tube_as_a_key_of_its_own_type() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    for number in 0..30 {
+        run(&mut con, &format!("PHEAN.PUT tube{number} body"));
+        run(&mut con, &format!("SET string{number} x"));
+    }
+    assert_eq!(text(&run(&mut con, "TYPE tube1")), "pheantube");
+    let mut found = 0;
+    let mut cursor = "0".to_owned();
+    loop {
+        let page = array(&run(&mut con, &format!("SCAN {cursor} TYPE pheantube")));
+        found += array(&page[1]).len();
+        cursor = text(&page[0]);
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert_eq!(found, 30);
+    assert_eq!(ok_int(&mut con, &["OBJECT", "REFCOUNT", "tube1"]), 1);
+    text(&run(&mut con, "OBJECT ENCODING tube1"));
+    let small = ok_int(&mut con, &["MEMORY", "USAGE", "tube1"]);
+    cmd(&mut con, &[&b"PHEAN.PUT"[..], b"tube1", &vec![0; 60_000]]).unwrap();
+    assert!(ok_int(&mut con, &["MEMORY", "USAGE", "tube1"]) > small + 60_000);
+    assert_eq!(ok_int(&mut con, &["EXISTS", "tube1", "tube2", "none"]), 2);
+    assert!(text(&run(&mut con, "RANDOMKEY")).starts_with(['t', 's']));
+}
+
+#[test]
+fn looking_at_a_tube_is_no_use_of_it() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    fill(&mut con, "source", "1000");
+    let dump = bytes(&run(&mut con, "DUMP source"));
+    restore(&mut con, "t", &dump, &["IDLETIME", "5000"]).unwrap();
+    let mut other = server.connect();
+    let id = int(&array(&run(&mut con, "PHEAN.PEEK t READY"))[0]);
+    run(&mut con, "WATCH t");
+    for line in [
+        "PHEAN.STATS t",
+        "PHEAN.STATS",
+        "PHEAN.PEEK t READY",
+        "PHEAN.CLAIMED t",
+        "PHEAN.SCAN t 0",
+        "PHEAN.TUBES WITHSTATS",
+        "PHEAN.DELETE t 1",
+        "PHEAN.KICKJOB t 999",
+        "PHEAN.RELEASE t 999",
+        "PHEAN.TOUCH t 999",
+        "PHEAN.CLEAR missing",
+    ] {
+        if line.starts_with("PHEAN.DELETE") {
+            assert!(ok_int(&mut other, &["OBJECT", "IDLETIME", "t"]) >= 5000, "before {line}");
+        }
+        // Commands that find nothing to do change nothing, either.
+        let line = line.replace("DELETE t 1", "DELETE t 999");
+        run(&mut other, &line);
+    }
+    run(&mut con, "MULTI");
+    run(&mut con, "PING");
+    assert!(matches!(run(&mut con, "EXEC"), Value::Array(_)), "a watched tube did not change");
+    for line in
+        [format!("PHEAN.TOUCH source {id}"), format!("PHEAN.PRIORITIZE t {id} 1"), "PHEAN.PUT t x".into()]
+    {
+        let watched = line.split(' ').nth(1).unwrap();
+        run(&mut con, &format!("WATCH {watched}"));
+        let changed = run(&mut other, &line) != Value::Int(0);
+        run(&mut con, "MULTI");
+        run(&mut con, "PING");
+        assert_eq!(run(&mut con, "EXEC") == Value::Nil, changed, "{line}");
+    }
+    // A delayed job that becomes ready is a change, too.
+    run(&mut con, "PHEAN.PUT soon x DELAY 0.02");
+    run(&mut con, "WATCH soon");
+    eventually(|| counts(&mut other, "soon") == [1, 0, 0, 0]);
+    run(&mut con, "MULTI");
+    run(&mut con, "PING");
+    assert_eq!(run(&mut con, "EXEC"), Value::Nil);
+}
+
+/// Commands for several databases in one read: each works in its own, whatever was heard of in between.
+///
+/// A command that came right after something had happened to a key of another database went to that one.
+#[test]
+fn each_command_works_in_its_own_database() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    let deeds = ["COPY a b", "RENAME a b", "COPY a b DB 2", "MOVE a 2", "SWAPDB 1 2", "DEL a", "FLUSHDB"];
+    for deed in deeds {
+        run(&mut con, "FLUSHALL");
+        let mut raw = Raw::connect(&server);
+        let lines = [
+            "SELECT 1",
+            "PHEAN.PUT a body",
+            deed,
+            "SELECT 0",
+            "PHEAN.PUT home body",
+            "PHEAN.RESERVE home",
+            "SELECT 1",
+            "PHEAN.PUT away body",
+            "SELECT 0",
+            "PHEAN.BURY home 2",
+            "DBSIZE",
+        ];
+        let mut bytes = Vec::new();
+        for line in lines {
+            let mut command = redis::Cmd::new();
+            line.split(' ').for_each(|word| {
+                command.arg(word);
+            });
+            bytes.extend(command.get_packed_command());
+        }
+        raw.send(bytes);
+        let replies: Vec<String> = lines.iter().map(|_| raw.reply()).collect();
+        assert_eq!(replies[10], ":1\r\n", "{deed}: {replies:?}");
+        assert_eq!(tubes(&mut con), ["home"], "{deed}");
+        assert!(tubes(&mut server.connect_db(1)).contains(&"away".to_owned()), "{deed}");
+        index_is_right(&server);
+    }
+}
+
+#[test]
+fn a_transaction_may_turn_the_keyspace_over() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    for line in [
+        "MULTI",
+        "PHEAN.PUT a 1",
+        "SWAPDB 0 1",
+        "PHEAN.PUT a 2",
+        "PHEAN.PUT a 3",
+        "RENAME a b",
+        "PHEAN.PUT a 4",
+        "SELECT 1",
+        "PHEAN.RESERVE a",
+        "COPY a c",
+        "SELECT 0",
+        "COPY b a REPLACE",
+        "PHEAN.RESERVE a",
+        "EXEC",
+    ] {
+        run(&mut con, line);
+    }
+    index_is_right(&server);
+    let mut there = server.connect_db(1);
+    assert_eq!((counts(&mut con, "a"), counts(&mut con, "b")), ([1, 0, 1, 0], [2, 0, 0, 0]));
+    assert_eq!((counts(&mut there, "a"), counts(&mut there, "c")), ([0, 0, 1, 0], [0, 0, 1, 0]));
+    assert_eq!(stat(&mut con, "a", "cmd-reserve"), 1);
+    let script = "
+        redis.call('FLUSHALL')
+        redis.call('PHEAN.PUT', 'x', '1')
+        redis.call('RENAME', 'x', 'y')
+        redis.call('PHEAN.PUT', 'x', '2')
+        redis.call('DEL', 'x')
+        redis.call('SET', 'x', 's')
+        return redis.call('PHEAN.STATS')";
+    let stats = cmd(&mut con, &["EVAL", script, "0"]).unwrap();
+    assert_eq!(int(&crate::reply::map(&stats)["current-tubes"]), 1);
+    index_is_right(&server);
+}
+
+#[test]
+fn big_tubes_go_in_the_background() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    let bodies = vec!["body"; 1000].join(" ");
+    for deed in [
+        "DEL t",
+        "UNLINK t",
+        "FLUSHALL ASYNC",
+        "FLUSHDB ASYNC",
+        "PHEAN.CLEAR t",
+        "SET t x",
+        "COPY s t REPLACE",
+    ] {
+        run(&mut con, "PHEAN.PUT s body");
+        (0..60).for_each(|_| drop(run(&mut con, &format!("PHEAN.MPUT t 1000 {bodies}"))));
+        assert_eq!(counts(&mut con, "t")[0], 60_000);
+        run(&mut con, deed);
+        index_is_right(&server);
+        assert!(total_counts(&mut con)[0] <= 2, "{deed}");
+        run(&mut con, "DEL s t");
+    }
+}
