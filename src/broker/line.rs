@@ -52,6 +52,8 @@ pub struct Line {
     ends: BTreeSet<(u64, u64)>,
     granted: BTreeSet<u64>,
     last: u64,
+    /// Whether somebody has come to wait.
+    sooner: bool,
 }
 
 impl Line {
@@ -73,6 +75,12 @@ impl Line {
             tubes.entry(Rc::clone(name)).or_default().insert(number);
         }
         self.ends.insert((wait.until_ms, number));
+        self.sooner = true;
+    }
+
+    /// Whether a wait may be over sooner than when this was last asked.
+    pub fn take_sooner(&mut self) -> bool {
+        std::mem::take(&mut self.sooner)
     }
 
     /// Takes a waiter out of all lines; it keeps its number.

@@ -231,6 +231,12 @@ impl Broker {
         [wait, self.names.next_ms()].into_iter().flatten().min()
     }
 
+    /// Whether the next tick may be due sooner than when this was last asked.
+    pub fn take_sooner(&mut self) -> bool {
+        let at_once = !self.give_backs.is_empty() || self.sweep.is_some();
+        self.names.take_sooner() | self.line.take_sooner() | at_once
+    }
+
     /// Whether [`Broker::deliver`] has something to do.
     pub fn has_deliveries(&self) -> bool {
         self.line.has_granted()

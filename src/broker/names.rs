@@ -29,6 +29,8 @@ struct Db {
 pub struct Names {
     dbs: BTreeMap<u32, Db>,
     uids: u64,
+    /// Whether a tube needs attention sooner than before.
+    sooner: bool,
 }
 
 impl Names {
@@ -98,7 +100,13 @@ impl Names {
             db.deadlines.remove(&(*deadline_ms, Rc::clone(&name)));
             db.deadlines.insert((at_ms, Rc::clone(&name)));
             db.tubes.insert(name, at_ms);
+            self.sooner = true;
         }
+    }
+
+    /// Whether a tube may need attention sooner than when this was last asked.
+    pub fn take_sooner(&mut self) -> bool {
+        std::mem::take(&mut self.sooner)
     }
 
     /// When the next tube needs attention (Unix ms).
@@ -117,12 +125,10 @@ impl Names {
         Some((*index, name))
     }
 
-    /// Adapts the number of jobs in a database.
+    /// Adapts the number of jobs in a database to what a tube had before and has after.
     pub fn count(&mut self, db: u32, before: &Counts, after: &Counts) {
         if before != after {
-            let jobs = &mut self.db(db).jobs;
-            jobs.plus(after);
-            jobs.minus(before);
+            self.db(db).jobs.shift(before, after);
         }
     }
 

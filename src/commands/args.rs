@@ -94,16 +94,17 @@ impl<'a> Args<'a> {
     }
 
     /// The next argument as the name of a state.
-    pub fn state(&mut self) -> Result<State, CommandError> {
-        let word = self.take()?;
-        state(word).ok_or_else(|| CommandError::State(word.to_vec()))
+    pub fn state(&mut self, name: &'static str) -> Result<State, CommandError> {
+        state(self.take()?).ok_or(CommandError::State { name })
     }
 
-    /// The rest of the arguments as names of states.
+    /// The rest of the arguments as names of states, each at most once.
     pub fn states(mut self) -> Result<States, CommandError> {
         let mut states = States::NONE;
         while !self.is_empty() {
-            states = states.with(self.state()?);
+            let word = self.take()?;
+            let state = state(word).filter(|state| !states.has(*state));
+            states = states.with(state.ok_or_else(|| CommandError::Unexpected(word.to_vec()))?);
         }
         Ok(states)
     }
@@ -238,7 +239,7 @@ impl<'a> Options<'a> {
             Keyword::Timeout => self.timeout_ms = Some(args.seconds(name, 0)?),
             Keyword::Count => self.count = Some(args.integer(name, 1, INTEGER_MAX)? as u32),
             Keyword::For => self.for_ms = Some(args.seconds(name, 0)?),
-            Keyword::State => self.state = Some(args.state()?),
+            Keyword::State => self.state = Some(args.state(name)?),
             Keyword::Match => self.pattern = Some(args.take()?),
             Keyword::From => self.from = Some(args.take()?),
             Keyword::Bound => self.bound = true,

@@ -31,8 +31,11 @@ pub enum CommandError {
     Id(Vec<u8>),
     /// No cursor that a scan returned.
     Cursor,
-    /// No state that this command knows.
-    State(Vec<u8>),
+    /// No state of a job.
+    State {
+        /// The argument's name.
+        name: &'static str,
+    },
     /// The key holds something else.
     WrongType,
     /// The body is over the limit.
@@ -102,8 +105,8 @@ impl CommandError {
             }
             CommandError::Id(word) => format!("ERR invalid job id '{}'", quoted(word)),
             CommandError::Cursor => "ERR invalid cursor".to_string(),
-            CommandError::State(word) => {
-                format!("ERR invalid state '{}', expected READY, DELAYED, BURIED or RESERVED", quoted(word))
+            CommandError::State { name } => {
+                format!("ERR {name} must be READY, DELAYED, BURIED or RESERVED")
             }
             CommandError::WrongType => {
                 "WRONGTYPE Operation against a key holding the wrong kind of value".to_string()

@@ -12,7 +12,7 @@ use super::state::{self, State, now_ms};
 use super::world::{Arguments, RedisWorld};
 
 /// Commands of so many arguments and fewer need no memory for them.
-const FEW: usize = 16;
+const FEW: usize = 8;
 
 /// The function that Redis calls for each command.
 pub(super) static TRAMPOLINES: [CmdFunc; 22] = [
@@ -88,6 +88,7 @@ fn run(ctx: Ctx, command: &'static Command, arguments: Arguments<'_>) {
         return reply.error(&CommandError::Arity.text(command.name));
     }
     let flags = ctx.flags();
+    reply.knows(flags);
     let client = ctx.client_id();
     if command.verb == Verb::Apply && !may_apply(ctx, flags, client) {
         return reply
@@ -169,7 +170,9 @@ impl State {
 
     /// After anything happened: the timer stands right, and whoever is to be told something is told.
     pub(super) fn settle(&mut self, ctx: Ctx) {
-        self.arm(ctx);
+        if self.broker.take_sooner() {
+            self.arm(ctx);
+        }
         if self.timer.about_to_sleep && (self.broker.has_deliveries() || self.waits.has_ended()) {
             api::turn_event_loop();
         }

@@ -83,19 +83,18 @@ impl Counts {
         self.urgent -= u64::from(state == State::Ready && pri < URGENT_BELOW);
     }
 
+    /// The counts after a part of them went from `before` to `after`.
+    pub fn shift(&mut self, before: &Counts, after: &Counts) {
+        for ((mine, before), after) in self.by_state.iter_mut().zip(before.by_state).zip(after.by_state) {
+            *mine = mine.saturating_add(after).saturating_sub(before);
+        }
+        self.urgent = self.urgent.saturating_add(after.urgent).saturating_sub(before.urgent);
+    }
+
     /// The counts after those of `other` came to them.
     pub fn plus(&mut self, other: &Counts) {
         self.by_state.iter_mut().zip(other.by_state).for_each(|(mine, theirs)| *mine += theirs);
         self.urgent += other.urgent;
-    }
-
-    /// The counts after those of `other`, which were in them, went.
-    pub fn minus(&mut self, other: &Counts) {
-        self.by_state
-            .iter_mut()
-            .zip(other.by_state)
-            .for_each(|(mine, theirs)| *mine = mine.saturating_sub(theirs));
-        self.urgent = self.urgent.saturating_sub(other.urgent);
     }
 }
 
@@ -107,6 +106,15 @@ pub(super) struct Jobs {
     bytes: usize,
     /// An emptied segment, kept for a tube that keeps running empty.
     spare: Option<Box<Segment>>,
+}
+
+/// As [`Jobs::segment_of`], to change it.
+fn segment_of_mut(segments: &mut BTreeMap<u64, Box<Segment>>, id: u64) -> Option<&mut Segment> {
+    let (_, first) = segments.first_key_value()?;
+    if id <= first.last_id() {
+        return segments.first_entry().map(|first| &mut **first.into_mut());
+    }
+    segments.range_mut(..=id).next_back().map(|(_, segment)| &mut **segment)
 }
 
 impl Clone for Jobs {
@@ -199,7 +207,13 @@ impl Jobs {
         }
     }
 
+    /// The segment that holds the job `id`, if any does. Jobs mostly go in the order of their ids, so the first
+    /// segment is asked first: that saves most ways down the tree.
     fn segment_of(&self, id: u64) -> Option<&Segment> {
+        let (_, first) = self.segments.first_key_value()?;
+        if id <= first.last_id() {
+            return Some(first);
+        }
         self.segments.range(..=id).next_back().map(|(_, segment)| &**segment)
     }
 
@@ -211,7 +225,7 @@ impl Jobs {
 
     /// Changes the job `id`; `false` if there is none.
     pub(super) fn update(&mut self, id: u64, change: impl FnOnce(&mut Shape)) -> bool {
-        let Some((_, segment)) = self.segments.range_mut(..=id).next_back() else { return false };
+        let Some(segment) = segment_of_mut(&mut self.segments, id) else { return false };
         let Some(slot) = segment.find(id) else { return false };
         let (before, bytes) = (segment.keys(), segment.bytes());
         let (old, new) = segment.update(slot, change);
@@ -225,7 +239,7 @@ impl Jobs {
 
     /// Deletes the job `id`; `false` if there is none.
     pub(super) fn remove(&mut self, id: u64) -> bool {
-        let Some((_, segment)) = self.segments.range_mut(..=id).next_back() else { return false };
+        let Some(segment) = segment_of_mut(&mut self.segments, id) else { return false };
         let Some(slot) = segment.find(id) else { return false };
         let (before, bytes) = (segment.keys(), segment.bytes());
         let old = segment.remove(slot);

@@ -199,6 +199,11 @@ impl Segment {
         self.base_id
     }
 
+    /// The highest id that a job here has, or had since the segment was packed.
+    pub(super) fn last_id(&self) -> u64 {
+        self.base_id + self.slots.last().map_or(0, |slot| u64::from(slot.id))
+    }
+
     /// The smallest key of each order.
     pub(super) fn keys(&self) -> [u64; ORDERS] {
         self.keys

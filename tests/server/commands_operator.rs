@@ -263,7 +263,9 @@ fn clear_deletes_the_jobs_in_the_states_named() {
     assert!(!exists(&mut con, "missing"));
     let before = everything(&mut con);
     let error = err(&mut con, &["PHEAN.CLEAR", "emails", "READY", "FOO"]);
-    assert!(error.starts_with("ERR ") && error.contains("'FOO'"), "{error}");
+    assert_eq!(error, "ERR syntax error, unexpected 'FOO'");
+    let error = err(&mut con, &["PHEAN.CLEAR", "emails", "READY", "ready"]);
+    assert_eq!(error, "ERR syntax error, unexpected 'ready'");
     assert_eq!(everything(&mut con), before);
 }
 
