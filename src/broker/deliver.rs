@@ -8,13 +8,14 @@
 use crate::queue::{Handle, Job, decide};
 
 use super::line::Grant;
+use super::names::AT_ONCE;
 use super::{Access, Broker, End, GiveBack, Key, Step, World};
 
 impl Broker {
     /// Tells every waiter for which jobs are set aside. Those whose jobs are gone take their old place in line
     /// again.
     pub fn deliver<W: World>(&mut self, world: &mut W, now_ms: u64) {
-        self.catch_up(world, now_ms);
+        self.catch_up(world);
         while let Some((number, wait, grant)) = self.line.next_granted() {
             if self.names.db_of(grant.uid) != Some(wait.db) || !wait.names.contains(&grant.name) {
                 self.take_back(&grant);
@@ -65,7 +66,7 @@ impl Broker {
     /// that became ready meanwhile.
     fn serve_again<W: World>(&mut self, world: &mut W, wait: &super::Wait, now_ms: u64) {
         if !world.may_write() {
-            wait.names.iter().for_each(|name| self.names.attend(wait.db, name, now_ms));
+            wait.names.iter().for_each(|name| self.names.attend(wait.db, name, AT_ONCE));
             return;
         }
         for name in &wait.names {

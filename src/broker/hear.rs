@@ -6,6 +6,7 @@ use std::fmt;
 use crate::codec::{self, Corrupt};
 use crate::queue::{Counts, Invalid, State};
 
+use super::names::AT_ONCE;
 use super::{Access, Broker, GiveBack, Key, Name, News, Role, Step, World, WrongType};
 
 /// Why an event from outside was refused.
@@ -69,22 +70,40 @@ impl Broker {
         applied
     }
 
-    /// Hears everything that has happened.
-    pub fn catch_up<W: World>(&mut self, world: &mut W, now_ms: u64) {
-        while let Some(news) = world.next_news() {
-            self.hear(world, news, now_ms);
+    /// Hears everything that has happened. Keys that appeared are looked at last, where they are by then: what is
+    /// in them now is all that counts, and one that went again meanwhile must not be counted in its stead.
+    pub fn catch_up<W: World>(&mut self, world: &mut W) {
+        let mut here = Vec::new();
+        loop {
+            while let Some(news) = world.next_news() {
+                match news {
+                    News::Here { db, name } => here.push((db, name)),
+                    News::Swapped(a, b) => {
+                        here.iter_mut().for_each(|(db, _)| match *db {
+                            _ if *db == a => *db = b,
+                            _ if *db == b => *db = a,
+                            _ => {}
+                        });
+                        self.hear(world, news);
+                    }
+                    news => self.hear(world, news),
+                }
+            }
+            // To look at a key may end its life, which is news again.
+            let Some((db, name)) = here.pop() else { return };
+            self.find(world, db, &name);
         }
     }
 
     /// Takes note of what happened outside. Changes nothing there: what follows, follows at the next tick.
-    pub fn hear<W: World>(&mut self, world: &mut W, news: News, now_ms: u64) {
+    pub fn hear<W: World>(&mut self, world: &mut W, news: News) {
         match news {
             News::Gone { db, name, counts } => {
                 if self.names.remove(db, &name) {
                     self.names.count(db, &counts, &Counts::default());
                 }
             }
-            News::Here { db, name } => self.find(world, db, &name, now_ms),
+            News::Here { db, name } => self.find(world, db, &name),
             News::Renamed { from, to } => {
                 let from = (self.names.uid(from.0), &Name::from(from.1));
                 let to = (self.names.uid(to.0), &Name::from(to.1));
@@ -105,7 +124,7 @@ impl Broker {
                 self.names.swap(a, b);
                 for db in [a, b] {
                     for name in self.line.tubes_waited_on(db) {
-                        self.names.attend(db, &name, now_ms);
+                        self.names.attend(db, &name, AT_ONCE);
                     }
                 }
             }
@@ -131,7 +150,7 @@ impl Broker {
     }
 
     /// Looks at a key that appeared: if it holds a tube, the index learns of it.
-    fn find<W: World>(&mut self, world: &mut W, db: u32, name: &[u8], now_ms: u64) {
+    fn find<W: World>(&mut self, world: &mut W, db: u32, name: &[u8]) {
         let Ok(key) = world.open(db, name, Access::Look) else { return };
         let Some(tube) = key.tube() else { return };
         let (counts, last_id) = (tube.counts(), tube.header().last_id);
@@ -139,7 +158,7 @@ impl Broker {
         drop(key);
         self.known(db, name, &counts, last_id, deadline_ms);
         if counts.of(State::Ready) > 0 && self.line.waiting_on(db, name) > 0 {
-            self.names.attend(db, name, now_ms);
+            self.names.attend(db, name, AT_ONCE);
         }
     }
 

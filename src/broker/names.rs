@@ -12,6 +12,9 @@ use crate::queue::Counts;
 /// A tube's name.
 pub type Name = Rc<[u8]>;
 
+/// The deadline of what the next tick is to look at, wherever the clock is by then.
+pub const AT_ONCE: u64 = 0;
+
 /// Never.
 const NEVER: u64 = u64::MAX;
 

@@ -1,7 +1,7 @@
 //! What one command, or one tick, does to one tube.
 //!
 //! ```text
-//! begin    open the key, and end what is over by now
+//! begin    open the key, end what is over by now, and hand what is ready to those who wait
 //! make     apply one decided change, and note it in the event          (any number of times)
 //! finish   hand ready jobs to those who wait, take an idle tube away, close the key,
 //!          make the event known, look after the tube's next deadline
@@ -59,7 +59,7 @@ enum Event {
 }
 
 impl<'a, W: World> Step<'a, W> {
-    /// Opens a tube, which need not exist, to be changed, and ends what is over by now.
+    /// Opens a tube, which need not exist, to be changed, ends what is over by now, and serves those who wait.
     pub fn begin(
         broker: &'a mut Broker,
         world: &'a mut W,
@@ -72,6 +72,8 @@ impl<'a, W: World> Step<'a, W> {
         if deadline_ms.is_some_and(|at_ms| at_ms <= now_ms) {
             step.end_overdue();
         }
+        // Whoever waits comes before the client whose command found the jobs ready.
+        step.serve();
         Ok(step)
     }
 
@@ -85,7 +87,7 @@ impl<'a, W: World> Step<'a, W> {
     ) -> Result<Step<'a, W>, WrongType> {
         let key = world.open(db, name, Access::Change)?;
         // Opening a key whose time is over deletes it, and what the broker knows of it must go before we go on.
-        broker.catch_up(world, now_ms);
+        broker.catch_up(world);
         let before = key.tube().map(|tube| Glance::of(tube, broker.settings.linger_ms));
         Ok(Step {
             broker,
@@ -219,7 +221,9 @@ impl<'a, W: World> Step<'a, W> {
             }
         };
         names.count(self.db, &counts, &after.counts);
-        let sooner = |at_ms: &u64| look_up || deadline_ms.is_none_or(|deadline_ms| *at_ms < deadline_ms);
+        // An empty tube that was kept for those who wait on it stands in the index later than its deadline.
+        let look_up_or_empty = look_up || counts.all() == 0;
+        let sooner = |at_ms: &u64| look_up_or_empty || deadline_ms.is_none_or(|before_ms| *at_ms < before_ms);
         // A tube that was taken away leaves the index when we hear that its key is gone.
         if let Some(at_ms) = after.deadline_ms.filter(sooner).filter(|_| !self.removed) {
             // An idle tube that somebody waits on stays: look again when it could go next.
@@ -283,7 +287,7 @@ impl<'a, W: World> Step<'a, W> {
             self.broker.buffer = bytes;
             self.broker.buffer.shrink_to(64 * 1024);
         }
-        self.broker.catch_up(self.world, self.now_ms);
+        self.broker.catch_up(self.world);
         self.changes
     }
 

@@ -5,6 +5,7 @@
 use crate::queue::Handle;
 use crate::queue::decide;
 
+use super::names::AT_ONCE;
 use super::step::SLICE;
 use super::{Access, Broker, End, GiveBack, Key, Role, Step, World};
 
@@ -23,7 +24,7 @@ pub enum Ticked {
 impl Broker {
     /// Does what is due, a slice of it. [`Broker::next_tick_ms`] tells when to call again.
     pub fn tick<W: World>(&mut self, world: &mut W, now_ms: u64) -> Ticked {
-        self.catch_up(world, now_ms);
+        self.catch_up(world);
         while let Some(number) = self.line.next_over(now_ms) {
             self.line.leave(number);
             world.end_wait(number, End::TimedOut);
@@ -40,7 +41,7 @@ impl Broker {
         {
             changes += self.give_back(world, &back, now_ms);
         }
-        self.go_on_sweeping(now_ms);
+        self.go_on_sweeping();
         for _ in 0..TUBES {
             if changes >= 2 * SLICE {
                 break;
@@ -50,7 +51,7 @@ impl Broker {
             match world.open(db, &name, Access::Look) {
                 Ok(key) if key.tube().is_some() => drop(key),
                 _ => {
-                    self.catch_up(world, now_ms);
+                    self.catch_up(world);
                     self.names.remove(db, &name);
                     continue;
                 }
@@ -77,12 +78,12 @@ impl Broker {
         step.finish() + 1
     }
 
-    fn go_on_sweeping(&mut self, now_ms: u64) {
+    fn go_on_sweeping(&mut self) {
         let Some(mut after) = self.sweep.take() else { return };
         for _ in 0..TUBES {
             after = self.names.after(after.as_ref());
             let Some((db, name)) = &after else { return };
-            self.names.attend(*db, name, now_ms);
+            self.names.attend(*db, name, AT_ONCE);
         }
         self.sweep = Some(after);
     }

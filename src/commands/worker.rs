@@ -142,14 +142,17 @@ fn reserve_many<W: World, R: Reply>(
     Ok(Done::Replied)
 }
 
-/// Makes what is due in these tubes happen. A key of another type is an error before anything changes.
+/// Makes what is due in these tubes happen, and serves those who wait there. A key of another type is an error
+/// before anything changes.
 fn end_overdue<W: World, R: Reply>(call: &mut Call<'_, W, R>, tubes: &[&[u8]]) -> Result<(), CommandError> {
     let linger_ms = call.broker.settings.linger_ms;
     let mut overdue = Vec::new();
     for name in tubes {
         let key = call.world.open(call.db, name, Access::Look)?;
         let deadline_ms = key.tube().and_then(|tube| tube.next_deadline_ms(linger_ms));
-        if deadline_ms.is_some_and(|deadline_ms| deadline_ms <= call.now_ms) {
+        let is_overdue = deadline_ms.is_some_and(|deadline_ms| deadline_ms <= call.now_ms);
+        let is_waited_on = key.tube().is_some() && call.broker.waiting_on(call.db, name) > 0;
+        if is_overdue || is_waited_on {
             overdue.push(name);
         }
     }

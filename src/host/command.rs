@@ -140,7 +140,7 @@ impl State {
         let db = ctx.selected_db();
         let mut world = RedisWorld::in_command(ctx, flags, &mut self.waits, &self.listeners, arguments);
         if state::has_news() {
-            self.broker.catch_up(&mut world, now_ms);
+            self.broker.catch_up(&mut world);
         }
         self.broker.lift_ids(state::take_highest_id());
         let done = commands::run(
