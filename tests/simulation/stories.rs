@@ -1,0 +1,166 @@
+//! What the simulation found, told as short scripts: each test is the story of a bug.
+
+use phean::broker::Settings;
+use phean::commands::Client;
+use phean::queue::State;
+
+use super::reply::Value as Answer;
+use super::server::{Outcome, Server};
+use super::world::{Ended, Op, Place, save};
+
+const NOW_MS: u64 = 1_790_000_000_000;
+
+struct Story {
+    server: Server,
+    now_ms: u64,
+}
+
+impl Story {
+    fn begin() -> Story {
+        let settings = Settings { linger_ms: 1_000, ..Settings::default() };
+        Story { server: Server::primary(settings, NOW_MS), now_ms: NOW_MS }
+    }
+
+    /// A client sends a command, and waits if it must.
+    fn send(&mut self, client: u64, line: &str) -> Option<Answer> {
+        let args: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        let sender = Client { id: client, may_wait: true, in_script: false };
+        match self.server.run(sender, 0, &args, self.now_ms) {
+            Outcome::Reply(reply) => Some(reply),
+            Outcome::Waits(wait) => {
+                self.server.broker.wait(wait);
+                None
+            }
+            Outcome::Error(error) => panic!("{line}: {error}"),
+        }
+    }
+
+    fn execute(&mut self, op: &Op) {
+        assert!(self.server.world.state.borrow_mut().execute(op), "{op:?} found nothing to do");
+    }
+
+    /// Lets time pass, ticks when it is time to, and delivers. Returns who was told of how many jobs.
+    fn until(&mut self, now_ms: u64) -> Vec<(u64, usize)> {
+        self.now_ms = now_ms;
+        self.server.world.state.borrow_mut().now_ms = now_ms;
+        for _ in 0..10 {
+            self.server.broker.deliver(&mut self.server.world, now_ms);
+            if self.server.broker.next_tick_ms().is_some_and(|at_ms| at_ms <= now_ms) {
+                self.server.broker.tick(&mut self.server.world, now_ms);
+            }
+        }
+        let ended = std::mem::take(&mut self.server.world.state.borrow_mut().ended);
+        let jobs = |end: &Ended| if let Ended::Jobs(_, jobs) = end { jobs.len() } else { 0 };
+        ended.iter().map(|(waiter, end)| (*waiter, jobs(end))).collect()
+    }
+
+    fn ready(&self, name: &[u8]) -> u64 {
+        let keys = self.server.world.state.borrow().keys.clone();
+        keys.tube(Place::of(0, name)).map_or(0, |(tube, _)| tube.counts().of(State::Ready))
+    }
+
+    fn dump(&self, name: &[u8]) -> Op {
+        let keys = self.server.world.state.borrow().keys.clone();
+        let (tube, _) = keys.tube(Place::of(0, name)).expect("a tube to dump");
+        Op::Restore(Place::of(0, name), save(tube).into())
+    }
+}
+
+/// An empty tube whose time is over stays for a worker that waits on it, and the index looks at it again only after
+/// another `phean.tube-linger`. A job that was then put with a delay was due later than the tube itself had been,
+/// so nobody moved the index forward: the job became ready up to an hour late.
+#[test]
+fn a_delayed_job_in_a_tube_kept_for_a_waiter_is_promoted_in_time() {
+    let mut story = Story::begin();
+    story.send(1, "PUT a x");
+    story.send(1, "DELETE a 1");
+    story.send(2, "RESERVE a TIMEOUT 100");
+    assert!(story.until(NOW_MS + 1_500).is_empty());
+    story.send(1, "PUT a y DELAY 0.25");
+    assert_eq!(story.until(NOW_MS + 1_750), [(1, 1)]);
+}
+
+/// The same with a job that was handed to the waiter: its time to run was over up to an hour late.
+#[test]
+fn a_reservation_in_a_tube_kept_for_a_waiter_times_out_in_time() {
+    let mut story = Story::begin();
+    story.send(1, "PUT a x");
+    story.send(1, "DELETE a 1");
+    story.send(2, "RESERVE a TIMEOUT 100");
+    assert!(story.until(NOW_MS + 1_500).is_empty());
+    story.send(1, "PUT a y TTR 0.25");
+    assert_eq!(story.until(NOW_MS + 1_500), [(1, 1)]);
+    story.until(NOW_MS + 1_750);
+    assert_eq!(story.ready(b"a"), 1);
+}
+
+/// A job became due in the very command of a client that does not wait, before the timer had fired. That client
+/// took the job from those who had waited for it.
+#[test]
+fn who_waits_comes_before_who_finds_a_due_job() {
+    for line in ["RESERVE a", "RESERVE a COUNT 1", "MRESERVE 2 a b"] {
+        let mut story = Story::begin();
+        story.send(1, "PUT a x DELAY 0.25");
+        story.send(2, "RESERVE a TIMEOUT 100");
+        story.now_ms += 250;
+        assert_eq!(story.send(3, line), Some(Answer::Null), "{line}");
+        assert_eq!(story.until(NOW_MS + 250), [(1, 1)]);
+    }
+}
+
+/// The same where the ready jobs came with a renamed or restored tube, in one transaction with the reserve.
+#[test]
+fn who_waits_comes_before_who_finds_a_tube_that_just_appeared() {
+    for line in ["RESERVE b", "RESERVE b COUNT 1", "MRESERVE 2 a b"] {
+        let mut story = Story::begin();
+        story.send(1, "PUT a x");
+        story.send(2, "RESERVE b TIMEOUT 100");
+        story.execute(&Op::Rename(Place::of(0, b"a"), Place::of(0, b"b")));
+        assert_eq!(story.send(3, line), Some(Answer::Null), "{line}");
+        assert_eq!(story.until(NOW_MS), [(1, 1)]);
+    }
+}
+
+/// `MULTI`, `RESTORE`, `RESTORE REPLACE`, `EXEC`: the broker heard of it all later, looked at the first tube when
+/// the second was there, and counted the second's jobs twice and out once.
+#[test]
+fn a_tube_that_comes_twice_is_counted_once() {
+    let mut story = Story::begin();
+    story.send(1, "PUT a x");
+    let one = story.dump(b"a");
+    story.send(1, "MPUT a 2 y z");
+    let three = story.dump(b"a");
+    story.execute(&one);
+    story.execute(&three);
+    story.until(NOW_MS);
+    assert_eq!(story.server.broker.jobs().of(State::Ready), 3);
+    assert_eq!(story.server.broker.tubes(), 1);
+}
+
+/// `MULTI`, `RESTORE`, `SWAPDB`, `EXEC`: the broker looked for the tube where it had appeared, not where it was by
+/// then, and never learned of it. Nothing in it was promoted or timed out until somebody used it.
+#[test]
+fn a_tube_that_appears_and_changes_its_database_is_known() {
+    let mut story = Story::begin();
+    story.send(1, "PUT a x DELAY 0.25");
+    let dump = story.dump(b"a");
+    story.execute(&Op::Del(Place::of(0, b"a")));
+    story.until(NOW_MS);
+    story.execute(&dump);
+    story.execute(&Op::Swap(0, 1));
+    story.until(NOW_MS);
+    assert_eq!(story.server.broker.tubes_from(1, b"").count(), 1);
+    assert_eq!(story.server.broker.next_tick_ms(), Some(NOW_MS + 250));
+}
+
+/// What was to be done at once was noted down for the present time. When the clock stepped back at that moment, it
+/// was done only when that time came again.
+#[test]
+fn what_is_to_happen_at_once_does_not_wait_for_the_clock() {
+    let mut story = Story::begin();
+    story.send(1, "PUT a x");
+    story.send(2, "RESERVE b TIMEOUT 100");
+    story.execute(&Op::Rename(Place::of(0, b"a"), Place::of(0, b"b")));
+    story.server.hear();
+    assert_eq!(story.until(NOW_MS - 3_000), [(1, 1)]);
+}
