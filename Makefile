@@ -1,10 +1,10 @@
 # phean: a work queue inside redis-server. `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test bench fmt lint docs deny clean
+.PHONY: help deps build run test bench bench-quick fmt lint docs deny clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install what is missing (Debian, Ubuntu), or say what is
 	@scripts/deps.sh test
@@ -19,9 +19,15 @@ run: ## start a redis-server with the module, and show a job going through (PORT
 test: ## all checks and tests
 	@scripts/test.sh
 
-bench: ## compare phean with plain Redis lists and with beanstalkd
+bench: ## compare phean with plain Redis commands, side by side on one server
 	@scripts/deps.sh build
+	cargo build --release
 	cargo bench --bench compare
+
+bench-quick: ## the same with fewer rounds
+	@scripts/deps.sh build
+	cargo build --release
+	cargo bench --bench compare -- --quick
 
 fmt: ## format the code
 	cargo fmt
