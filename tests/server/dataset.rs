@@ -95,7 +95,7 @@ pub fn index_is_right(server: &Server) {
         }
     }
     let mut con = server.connect();
-    assert_eq!(total_counts(&mut con), sums);
+    assert_eq!(total_counts(&mut con), sums, "the totals of {}", server.url());
     assert_eq!(total(&mut con, "current-tubes"), found as i64);
 }
 

@@ -324,6 +324,37 @@ fn a_transaction_may_turn_the_keyspace_over() {
     index_is_right(&server);
 }
 
+/// A key that appears and is replaced, or changes its database, before the module's next command: what counts is
+/// the tube that appeared, not the one that stands there later.
+#[test]
+fn tubes_that_appear_and_go_at_once_are_counted_right() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    let transactions: [&[&str]; 7] = [
+        &["COPY one t", "COPY two t REPLACE"],
+        &["COPY one t", "SWAPDB 0 1"],
+        &["COPY one t", "SWAPDB 0 1", "COPY one t", "SWAPDB 1 0"],
+        &["RENAME one t", "RENAME two t", "COPY t one"],
+        &["COPY one t DB 1 REPLACE", "DEL one", "MOVE two 1", "SWAPDB 1 0"],
+        &["COPY one t", "DEL t", "COPY two t", "RENAME t u", "COPY one t"],
+        &["COPY two t", "FLUSHALL"],
+    ];
+    for lines in transactions {
+        run(&mut con, "FLUSHALL");
+        run(&mut con, "PHEAN.PUT one a");
+        run(&mut con, "PHEAN.MPUT two 2 a b");
+        run(&mut con, "PHEAN.RESERVE two");
+        run(&mut server.connect_db(1), "PHEAN.MPUT t 7 a b c d e f g DELAY 1000");
+        run(&mut con, "MULTI");
+        lines.iter().for_each(|line| drop(run(&mut con, line)));
+        run(&mut con, "EXEC");
+        index_is_right(&server);
+    }
+}
+
 #[test]
 fn big_tubes_go_in_the_background() {
     if !has_module() {
