@@ -1,5 +1,6 @@
 //! Random commands, good ones and bad ones.
 
+use phean::codec;
 use phean::commands::Verb;
 use phean::queue::{Handle, State};
 use rand::Rng;
@@ -7,7 +8,7 @@ use rand::Rng;
 use super::deed::Deed;
 use super::server::Outcome;
 use super::simulation::{Simulation, pick};
-use super::world::{DBS, NAMES, Place};
+use super::world::{DBS, NAMES, NAMES_USED, Place};
 
 const STATES: [(&str, State); 4] = [
     ("READY", State::Ready),
@@ -45,7 +46,7 @@ impl Draft {
 impl Simulation {
     fn place(&mut self) -> Place {
         // One tube is liked best, so that something happens there.
-        let name = if self.chance(0.5) { 0 } else { self.rng.random_range(0..NAMES.len()) };
+        let name = if self.chance(0.5) { 0 } else { self.rng.random_range(0..NAMES_USED) };
         let db = if self.chance(0.8) { 0 } else { self.rng.random_range(0..DBS) };
         Place { db, name }
     }
@@ -78,7 +79,8 @@ impl Simulation {
             28..58 => self.draft_reserve(),
             58..62 => self.draft_reservejob(index),
             62..86 => self.draft_finish(index),
-            86..95 => self.draft_operator(index),
+            86..94 => self.draft_operator(index),
+            94 => return self.replay(index),
             _ => return self.look(index),
         };
         if self.chance(0.03) {
@@ -145,7 +147,7 @@ impl Simulation {
             draft.deed.places.clear();
             draft.number(count);
             for _ in 0..count {
-                let name = self.rng.random_range(0..NAMES.len());
+                let name = self.rng.random_range(0..NAMES_USED);
                 draft.word(NAMES[name]);
                 draft.deed.places.push(Place { name, ..place });
             }
@@ -306,6 +308,26 @@ impl Simulation {
                 }
                 draft
             }
+        }
+    }
+
+    /// Somebody moves a tube here from elsewhere, event by event, or sends an event that cannot be.
+    fn replay(&mut self, index: usize) {
+        let (from, to) = (self.place(), self.place());
+        let keys = self.keys();
+        let mut events = vec![b"\x01\x00\x02\x01".to_vec()];
+        if let Some((tube, _)) = keys.tube(from) {
+            events.clear();
+            codec::rewrite_as_events(tube, |event| events.push(event.to_vec()));
+        }
+        for mut event in events {
+            if self.chance(0.2) {
+                event.truncate(self.rng.random_range(0..event.len()));
+            }
+            let mut draft = Draft::new(Verb::Apply, "APPLY", to);
+            draft.word(&event);
+            let outcome = self.send(index, to.db, &draft.args, draft.deed);
+            self.refused += u64::from(matches!(outcome, Outcome::Error(_)));
         }
     }
 

@@ -14,6 +14,7 @@ mod server;
 mod simulation;
 mod stories;
 mod trace;
+mod transcripts;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -262,6 +262,7 @@ impl Simulation {
             state.told.clear();
         }
         server.broker.set_role(Role::Primary, self.now_ms * 1000);
+        self.refused = server.broker.apply_errors();
         let old = std::mem::replace(&mut self.primary, server);
         self.follower = None;
         for index in 0..self.clients.len() {

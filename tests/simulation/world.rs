@@ -11,7 +11,28 @@ use phean::codec;
 use phean::queue::{Change, Trash, Tube};
 
 /// The names that keys can have. Names are bytes.
-pub const NAMES: [&[u8]; 5] = [b"a", b"b", b"c", b"\xffd%s\n", b""];
+pub const NAMES: [&[u8]; 17] = [
+    b"a",
+    b"b",
+    b"c",
+    b"\xffd%s\n",
+    b"",
+    b"d",
+    b"e",
+    b"f",
+    b"g",
+    b"h",
+    b"t",
+    b"abc",
+    b"missing",
+    b"paused",
+    b"waited",
+    b"\xff",
+    b"x",
+];
+
+/// The simulation uses the first few of them, so that something happens there.
+pub const NAMES_USED: usize = 5;
 
 /// How many databases there are.
 pub const DBS: u32 = 2;
