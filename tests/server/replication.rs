@@ -641,9 +641,16 @@ fn a_replica_that_comes_back_finds_all_events_in_the_backlog() {
     replica.wait_synced(&primary);
     for _ in 0..5 {
         producing(&primary, || {
-            run(&mut primary.connect(), "CLIENT KILL TYPE replica");
+            // It stays away for longer than the module takes between two looks at who listens.
+            let asleep = thread::spawn({
+                let mut con = replica.connect();
+                move || run(&mut con, "DEBUG SLEEP 0.5")
+            });
+            eventually(|| {
+                let _ = cmd(&mut primary.connect(), &["CLIENT", "KILL", "TYPE", "replica"]);
+                asleep.is_finished()
+            });
             eventually(|| replica.info("replication")["master_link_status"] == "up");
-            run(&mut primary.connect(), "CLIENT KILL TYPE replica");
         });
         all_alike(&primary, &[(&replica, &primary)]);
     }
