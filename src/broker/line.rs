@@ -159,6 +159,13 @@ impl Line {
         !self.granted.is_empty()
     }
 
+    /// Whether a job is set aside for a waiter that has not been told yet.
+    pub fn is_granted(&self, uid: u64, name: &[u8], id: u64) -> bool {
+        let mut grants = self.granted.iter().filter_map(|number| self.waiters.get(number)?.grant.as_ref());
+        grants
+            .any(|grant| grant.uid == uid && *grant.name == *name && grant.jobs.iter().any(|job| job.0 == id))
+    }
+
     /// What was set aside is gone: the waiter takes its old place again.
     pub fn take_place_again(&mut self, number: u64) {
         self.granted.remove(&number);

@@ -9,7 +9,7 @@
 
 use crate::codec;
 use crate::queue::decide::{self, Worker};
-use crate::queue::{Change, Counts, Invalid, Then, Tube, Why};
+use crate::queue::{Change, Counts, Handle, Invalid, Then, Tube, Why};
 
 use super::line::Grant;
 use super::names::Name;
@@ -114,8 +114,21 @@ impl<'a, W: World> Step<'a, W> {
             let Some(change) = self.key.tube().and_then(|tube| decide::due(tube, self.now_ms, retry)) else {
                 break;
             };
+            let change = self.unheard_of(&change).unwrap_or(change);
             self.make(&change);
         }
+    }
+
+    /// What a timeout comes to where the waiter was never told of the job: its time ran out unseen, in a script
+    /// longer than it, say. So it counts as no attempt, and is no reason to bury the job.
+    fn unheard_of(&mut self, change: &Change<'_>) -> Option<Change<'static>> {
+        let Change::Return { id, why: Why::TimedOut, .. } = *change else { return None };
+        if !self.broker.line.has_granted() {
+            return None;
+        }
+        let uid = self.broker.names.uid(self.db);
+        let is_granted = self.broker.line.is_granted(uid, self.name, id);
+        is_granted.then(|| decide::undeliver(self.key.tube()?, Handle::id(id), self.now_ms)).flatten()
     }
 
     /// The tube, if there is one.
@@ -213,13 +226,12 @@ impl<'a, W: World> Step<'a, W> {
     /// Keeps the index true.
     fn note(&mut self, after: &Glance, look_up: bool) {
         let names = &mut self.broker.names;
-        let (counts, deadline_ms) = match &self.before {
-            Some(before) => (before.counts, before.deadline_ms),
-            None => {
-                names.add(self.db, self.name);
-                Default::default()
-            }
-        };
+        // A follower cannot see a key whose time is over by its own clock, and may so have missed this tube when it
+        // heard of it, while its primary goes on with it.
+        let may_be_new = self.before.is_none() || self.broker.role == Role::Follower;
+        let is_new = may_be_new && names.add(self.db, self.name);
+        let before = self.before.as_ref().filter(|_| !is_new);
+        let (counts, deadline_ms) = before.map_or_else(Default::default, |b| (b.counts, b.deadline_ms));
         names.count(self.db, &counts, &after.counts);
         // An empty tube that was kept for those who wait on it stands in the index later than its deadline.
         let look_up_or_empty = look_up || counts.all() == 0;

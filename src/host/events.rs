@@ -178,6 +178,8 @@ unsafe extern "C" fn on_key(
                 here(place());
             }
             b"restore" | b"copy_to" => here(place()),
+            // A replica can see a key again that it held for expired.
+            b"persist" | b"expire" if !ctx.has(flag::MASTER) => here(place()),
             // What is loaded beside the data set that serves is gathered elsewhere.
             b"loaded" if !ctx.has(flag::ASYNC_LOADING) => here(place()),
             _ => {}
