@@ -159,11 +159,10 @@ impl Line {
         !self.granted.is_empty()
     }
 
-    /// Whether a job is set aside for a waiter that has not been told yet.
-    pub fn is_granted(&self, uid: u64, name: &[u8], id: u64) -> bool {
+    /// Whether a reservation is set aside for a waiter that has not been told yet.
+    pub fn is_granted(&self, uid: u64, name: &[u8], id: u64, n: u64) -> bool {
         let mut grants = self.granted.iter().filter_map(|number| self.waiters.get(number)?.grant.as_ref());
-        grants
-            .any(|grant| grant.uid == uid && *grant.name == *name && grant.jobs.iter().any(|job| job.0 == id))
+        grants.any(|grant| grant.uid == uid && *grant.name == *name && grant.jobs.contains(&(id, n)))
     }
 
     /// What was set aside is gone: the waiter takes its old place again.

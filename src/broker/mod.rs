@@ -136,7 +136,8 @@ impl Broker {
         if role == Role::Primary && self.role == Role::Follower {
             self.jump_ids(now_us);
         }
-        if role == Role::Follower {
+        if role == Role::Follower || self.role == Role::Follower {
+            // Connections that close after the server became a follower leave something to give back, too.
             self.sessions.clear();
             self.give_backs.clear();
         }

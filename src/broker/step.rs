@@ -127,7 +127,8 @@ impl<'a, W: World> Step<'a, W> {
             return None;
         }
         let uid = self.broker.names.uid(self.db);
-        let is_granted = self.broker.line.is_granted(uid, self.name, id);
+        let n = self.key.tube()?.job(id)?.reservation?.n;
+        let is_granted = self.broker.line.is_granted(uid, self.name, id, n);
         is_granted.then(|| decide::undeliver(self.key.tube()?, Handle::id(id), self.now_ms)).flatten()
     }
 

@@ -160,6 +160,7 @@ impl Auditor {
         }
         keys.tubes().for_each(|(_, tube, birth)| self.adopt(birth, tube));
         self.due_back.clear();
+        self.may_go_back.clear();
     }
 
     fn forget(&mut self, birth: u64) {
@@ -184,6 +185,15 @@ impl Auditor {
         if self.live.contains(&key) {
             self.due_back.insert(key);
         }
+    }
+
+    /// A waiter is no longer there: what was set aside for it goes back. Of jobs that came with an event from outside
+    /// it is not known whether they were.
+    pub fn let_go(&mut self, client: u64) {
+        let is_adopted = |key: &&LeaseKey| self.leases[*key].worker == client && self.leases[*key].is_adopted;
+        let adopted: Vec<LeaseKey> = self.live.iter().filter(is_adopted).copied().collect();
+        adopted.into_iter().for_each(|key| self.may_go_back(key));
+        self.untold(client).into_iter().for_each(|key| self.must_go_back(key));
     }
 
     /// Leases of a client that hold, and that it was not told of.
@@ -212,6 +222,7 @@ impl Auditor {
 
     fn compare(&mut self, look: &mut Look<'_>, (birth, place): (u64, Place), old: &Tube, new: &Tube) {
         if look.deed.is(&[Verb::Apply]) && look.deed.places[0] == place {
+            self.forget(birth);
             return self.adopt(birth, new);
         }
         let mut news = new.jobs().peekable();
@@ -372,8 +383,11 @@ impl Auditor {
             assert_eq!(is.buries, was.buries + 1);
             true
         } else {
-            assert!(self.may_go_back.contains(&(id, n)), "job {id} was taken from its worker");
-            attempts != 0
+            // Its time was over before its waiter was told, or its worker is gone.
+            let unheard_of = r.deadline_ms <= now_ms && !self.leases[&(birth, id, n)].is_told;
+            let goes_back = unheard_of || self.goes_back((birth, id, n));
+            assert!(goes_back, "job {id} was taken from its worker");
+            attempts != 0 && !unheard_of
         };
         // What was handed out and came back within the step is another matter.
         if !kicked && is.reserves == was.reserves + 1 {
@@ -494,6 +508,11 @@ impl Auditor {
         let left: Vec<&LeaseKey> = self.due_back.iter().collect();
         assert!(left.is_empty(), "the leases {left:?} did not go back");
         self.may_go_back.clear();
+    }
+
+    /// Whether this reservation may be about to go back.
+    pub fn goes_back(&self, key: LeaseKey) -> bool {
+        self.may_go_back.contains(&(key.1, key.2))
     }
 
     /// Whether no reservation is about to go back.

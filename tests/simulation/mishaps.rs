@@ -215,10 +215,6 @@ impl Simulation {
         self.note("the follower and the primary trade places");
         follower.take(follower.queue.len(), self.now_ms);
         let Follower { server: new, expected, .. } = follower;
-        let untold = self.line().into_iter().flat_map(|standing| self.auditor.untold(standing.client));
-        for key in untold.collect::<Vec<_>>() {
-            self.auditor.must_go_back(key);
-        }
         let leave = |simulation: &Simulation| {
             for standing in simulation.line() {
                 simulation.hear_later(News::Left { waiter: standing.number });

@@ -212,9 +212,7 @@ impl Simulation {
         let Some((wait, ..)) = self.clients[index].wait.take() else { return };
         self.note(format_args!("client {}: {why}", wait.client));
         self.hear_later(News::Left { waiter: wait.number });
-        for key in self.auditor.untold(wait.client) {
-            self.auditor.must_go_back(key);
-        }
+        self.auditor.let_go(wait.client);
     }
 
     /// A connection closes, and whoever used it connects again.
@@ -342,13 +340,11 @@ impl Simulation {
         match end {
             Ended::TimedOut => {
                 assert!(wait.until_ms <= self.now_ms, "a wait ended before its time");
-                assert!(self.auditor.untold(wait.client).is_empty(), "a wait ended though a job was granted");
+                let untold = self.auditor.untold(wait.client);
+                let goes_back = |key: &LeaseKey| self.auditor.goes_back(*key);
+                assert!(untold.iter().all(goes_back), "a wait ended though {untold:?} was granted");
             }
-            Ended::Denied => {
-                for key in self.auditor.untold(wait.client) {
-                    self.auditor.must_go_back(key);
-                }
-            }
+            Ended::Denied => self.auditor.let_go(wait.client),
             Ended::Jobs(name, jobs) => {
                 assert!(jobs.len() <= count.unwrap_or(1) as usize && !jobs.is_empty());
                 let place = Place::of(db, name);

@@ -1,6 +1,6 @@
 //! What the simulation found, told as short scripts: each test is the story of a bug.
 
-use phean::broker::Settings;
+use phean::broker::{News, Role, Settings};
 use phean::commands::Client;
 use phean::queue::State;
 
@@ -163,4 +163,36 @@ fn what_is_to_happen_at_once_does_not_wait_for_the_clock() {
     story.execute(&Op::Rename(Place::of(0, b"a"), Place::of(0, b"b")));
     story.server.hear();
     assert_eq!(story.until(NOW_MS - 3_000), [(1, 1)]);
+}
+
+/// `REPLICAOF`: the waiters of a server that had just become a follower disconnected, and what was set aside for them
+/// stayed on its list. It gave the jobs back when it became a primary again, in whatever reservations held there then.
+#[test]
+fn what_a_server_owed_in_an_earlier_life_is_forgotten() {
+    let mut story = Story::begin();
+    story.send(2, "RESERVE a TIMEOUT 100");
+    story.send(1, "PUT a x");
+    story.server.broker.set_role(Role::Follower, 0);
+    story.server.world.state.borrow_mut().news.push_back(News::Left { waiter: 1 });
+    story.server.hear();
+    story.server.broker.set_role(Role::Primary, NOW_MS * 1000);
+    story.until(NOW_MS);
+    assert_eq!(story.ready(b"a"), 0);
+    story.until(NOW_MS + 60_000);
+    assert_eq!(story.ready(b"a"), 1);
+}
+
+/// A time to run that is over before the waiter was told counts as no attempt. But in the same script the job had
+/// been released by its id and reserved by somebody else, who was told: that attempt counts.
+#[test]
+fn an_attempt_counts_once_its_worker_was_told() {
+    let mut story = Story::begin();
+    story.send(2, "RESERVE a TIMEOUT 100");
+    story.send(1, "PUT a x");
+    story.send(1, "RELEASE a 1");
+    let reply = story.send(3, "RESERVE a TTR 0.001").expect("a reply");
+    assert_eq!(reply.array()[3].integer(), 2);
+    story.now_ms += 1;
+    let reply = story.send(3, "RESERVE a").expect("a reply");
+    assert_eq!(reply.array()[3].integer(), 3);
 }
