@@ -246,6 +246,7 @@ impl Jobs {
         self.bytes = self.bytes + segment.bytes() - bytes;
         let (base, after) = (segment.base_id(), segment.keys());
         let (is_empty, is_wasteful) = (segment.live() == 0, segment.is_wasteful());
+        let goes_soon = is_wasteful && segment.is_emptied_in_order();
         self.reorder(base, before, after);
         self.counts.take(old.state, old.pri);
         if is_empty {
@@ -254,10 +255,15 @@ impl Jobs {
             if let Some(spare) = &mut self.spare {
                 spare.empty(is_last);
             }
-        } else if is_wasteful {
+        } else if is_wasteful && !(goes_soon && self.is_first(base)) {
+            // The first segment mostly goes whole before long: one for each tube may be wasteful.
             self.tidy(base);
         }
         true
+    }
+
+    fn is_first(&self, base: u64) -> bool {
+        self.segments.first_key_value().is_some_and(|(first, _)| *first == base)
     }
 
     /// Packs a segment anew, and makes it one with its neighbours if they have become small, too. Jobs mostly go

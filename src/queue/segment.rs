@@ -52,7 +52,10 @@ struct PackedReservation {
     ttr_ms: U48,
 }
 
-/// What few jobs of a segment have, by slot. Grows by half, so that little is spare.
+/// An empty [`Sparse`] keeps room for so many.
+const KEPT: usize = 16;
+
+/// What few jobs of a segment have, by slot. Grows by a quarter of a segment at most, so that little is spare.
 #[derive(Clone)]
 struct Sparse<T> {
     entries: Vec<(u8, T)>,
@@ -79,14 +82,15 @@ impl<T: Copy> Sparse<T> {
             (Ok(i), Some(value)) => self.entries[i].1 = value,
             (Ok(i), None) => {
                 self.entries.remove(i);
-                if self.entries.capacity() > 8 && self.entries.len() < self.entries.capacity() / 4 {
-                    self.entries.shrink_to(self.entries.len() * 2);
+                // Room is kept while there are others: jobs of a segment come and go together.
+                if self.entries.is_empty() && self.entries.capacity() > KEPT {
+                    self.entries = Vec::new();
                 }
             }
             (Err(_), None) => {}
             (Err(i), Some(value)) => {
                 if self.entries.len() == self.entries.capacity() {
-                    self.entries.reserve_exact((self.entries.len() / 2).max(2));
+                    self.entries.reserve_exact(self.entries.len().clamp(2, SLOTS_MAX / 4));
                 }
                 self.entries.insert(i, (slot as u8, value));
             }
@@ -420,10 +424,17 @@ impl Segment {
         }
     }
 
-    /// The smallest key in `order`, known to be no smaller than `at_least`.
+    /// The smallest key in `order`, known to be no smaller than `at_least`: the search ends where that is found,
+    /// which is soon among jobs of one priority or reserved together.
     fn smallest(&self, order: Order, at_least: u64) -> u64 {
+        let keys: &mut dyn Iterator<Item = u64> = match order {
+            Order::Ready => &mut Bits(self.ready).map(|slot| u64::from(self.slots[slot].pri)),
+            Order::Deadline => &mut self.reservations.entries.iter().map(|(_, r)| r.deadline_ms.get()),
+            Order::Held => &mut self.reservations.entries.iter().map(|(_, r)| r.reserved_at_ms.get()),
+            Order::Delayed | Order::Buried => &mut self.entries(order).map(|(key, _)| key),
+        };
         let mut smallest = NO_KEY;
-        for (key, _) in self.entries(order) {
+        for key in keys {
             smallest = smallest.min(key);
             if smallest == at_least {
                 break;
@@ -461,6 +472,9 @@ impl Segment {
     /// The slot of the first job in `order`: the lowest id among those with the smallest key.
     pub(super) fn first(&self, order: Order) -> Option<usize> {
         let smallest = self.keys[order as usize];
+        if order == Order::Ready {
+            return Bits(self.ready).find(|slot| u64::from(self.slots[*slot].pri) == smallest);
+        }
         self.entries(order).find(|(key, _)| *key == smallest).map(|(_, slot)| slot)
     }
 
@@ -469,6 +483,11 @@ impl Segment {
         let offset = id.saturating_sub(self.base_id);
         let from = self.slots.partition_point(|slot| u64::from(slot.id) < offset);
         (from..self.slots.len()).filter(|slot| self.slots[*slot].state != DEAD)
+    }
+
+    /// Whether the dead jobs are those of the lowest ids: the segment is being emptied in order.
+    pub(super) fn is_emptied_in_order(&self) -> bool {
+        self.slots.iter().position(|slot| slot.state != DEAD) == Some(self.slots.len() - self.live)
     }
 
     /// Whether so much is dead that packing anew pays.
