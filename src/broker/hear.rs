@@ -96,7 +96,7 @@ impl Broker {
     }
 
     /// Takes note of what happened outside. Changes nothing there: what follows, follows at the next tick.
-    pub fn hear<W: World>(&mut self, world: &mut W, news: News) {
+    fn hear<W: World>(&mut self, world: &mut W, news: News) {
         match news {
             News::Gone { db, name, counts } => {
                 if self.names.remove(db, &name) {
@@ -122,6 +122,8 @@ impl Broker {
             }
             News::Swapped(a, b) => {
                 self.names.swap(a, b);
+                // A walk over all tubes begins anew, or it would miss those that went to where it has been.
+                self.sweep = self.sweep.as_ref().map(|_| None);
                 for db in [a, b] {
                     for name in self.line.tubes_waited_on(db) {
                         self.names.attend(db, &name, AT_ONCE);

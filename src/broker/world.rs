@@ -51,7 +51,7 @@ pub enum End<'a> {
 }
 
 /// What happened outside, in the keyspace or among the clients. The broker is told of it by
-/// [`Broker::hear`](super::Broker::hear).
+/// [`Broker::catch_up`](super::Broker::catch_up).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// A tube's key is gone from this name: deleted, overwritten, or about to appear under another one.

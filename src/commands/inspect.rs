@@ -1,7 +1,7 @@
 //! Looking. Nothing changes here, and everything runs on replicas too.
 
 use crate::broker::{Access, Key, World};
-use crate::queue::{Counts, Job, Order, State, Tube, decide};
+use crate::queue::{Counts, Job, Order, State, Totals, Tube, decide};
 
 use super::args::{self, Keyword};
 use super::error::CommandError;
@@ -167,15 +167,7 @@ pub fn stats<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, Comm
     integer(reply, "current-using", 0);
     integer(reply, "current-watching", 0);
     integer(reply, "current-waiting", waiting);
-    integer(reply, "cmd-put", totals.puts);
-    integer(reply, "cmd-reserve", totals.reserves);
-    integer(reply, "cmd-delete", totals.deletes);
-    integer(reply, "cmd-release", totals.releases);
-    integer(reply, "cmd-bury", totals.buries);
-    integer(reply, "cmd-kick", totals.kicks);
-    integer(reply, "cmd-touch", totals.touches);
-    integer(reply, "cmd-pause-tube", totals.pauses);
-    integer(reply, "job-timeouts", totals.timeouts);
+    counters(reply, &totals);
     seconds(reply, "pause", tube.header().pause_ms);
     seconds(reply, "pause-time-left", tube.pause_left_ms(call.now_ms));
     seconds(reply, "oldest-ready-age", oldest_ready_age_ms(tube, call.now_ms));
@@ -195,13 +187,9 @@ fn job_counts(reply: &mut impl Reply, counts: &Counts) {
     }
 }
 
-fn server_stats<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
-    let totals = *call.broker.totals();
-    let reply = &mut *call.reply;
-    reply.map(21);
-    job_counts(reply, &call.broker.jobs());
+/// What tubes and the server alike have counted. Every number counts jobs.
+fn counters(reply: &mut impl Reply, totals: &Totals) {
     integer(reply, "cmd-put", totals.puts);
-    integer(reply, "cmd-peek", call.broker.peeks());
     integer(reply, "cmd-reserve", totals.reserves);
     integer(reply, "cmd-delete", totals.deletes);
     integer(reply, "cmd-release", totals.releases);
@@ -210,6 +198,15 @@ fn server_stats<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, C
     integer(reply, "cmd-touch", totals.touches);
     integer(reply, "cmd-pause-tube", totals.pauses);
     integer(reply, "job-timeouts", totals.timeouts);
+}
+
+fn server_stats<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
+    let totals = *call.broker.totals();
+    let reply = &mut *call.reply;
+    reply.map(21);
+    job_counts(reply, &call.broker.jobs());
+    integer(reply, "cmd-peek", call.broker.peeks());
+    counters(reply, &totals);
     integer(reply, "total-jobs", totals.puts);
     integer(reply, "max-job-size", call.broker.settings.max_job_size);
     integer(reply, "current-tubes", call.broker.tubes() as u64);
