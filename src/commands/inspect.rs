@@ -167,6 +167,7 @@ pub fn stats<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, Comm
     integer(reply, "current-using", 0);
     integer(reply, "current-watching", 0);
     integer(reply, "current-waiting", waiting);
+    integer(reply, "cmd-put", totals.puts);
     counters(reply, &totals);
     seconds(reply, "pause", tube.header().pause_ms);
     seconds(reply, "pause-time-left", tube.pause_left_ms(call.now_ms));
@@ -187,9 +188,8 @@ fn job_counts(reply: &mut impl Reply, counts: &Counts) {
     }
 }
 
-/// What tubes and the server alike have counted. Every number counts jobs.
+/// What tubes and the server alike have counted besides puts. Every number counts jobs.
 fn counters(reply: &mut impl Reply, totals: &Totals) {
-    integer(reply, "cmd-put", totals.puts);
     integer(reply, "cmd-reserve", totals.reserves);
     integer(reply, "cmd-delete", totals.deletes);
     integer(reply, "cmd-release", totals.releases);
@@ -205,6 +205,7 @@ fn server_stats<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, C
     let reply = &mut *call.reply;
     reply.map(21);
     job_counts(reply, &call.broker.jobs());
+    integer(reply, "cmd-put", totals.puts);
     integer(reply, "cmd-peek", call.broker.peeks());
     counters(reply, &totals);
     integer(reply, "total-jobs", totals.puts);
