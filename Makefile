@@ -19,15 +19,16 @@ run: ## start a redis-server with the module, and show a job going through (PORT
 test: ## all checks and tests
 	@scripts/test.sh
 
-bench: ## compare phean with plain Redis commands, side by side on one server
-	@scripts/deps.sh build
+# A thousand workers wait on tubes and as many on lists, so the soft limit on open files goes up to the hard one.
+bench: ## compare with beanstalkd, lists and streams, side by side, and draw docs/*.svg: up to ten minutes
+	@scripts/deps.sh run
 	cargo build --release
-	cargo bench --bench compare
+	ulimit -S -n "$$(ulimit -H -n)" && cargo bench --bench compare
 
-bench-quick: ## the same with fewer rounds
-	@scripts/deps.sh build
+bench-quick: ## the same with fewer rounds and jobs, in a minute, without drawing
+	@scripts/deps.sh run
 	cargo build --release
-	cargo bench --bench compare -- --quick
+	ulimit -S -n "$$(ulimit -H -n)" && cargo bench --bench compare -- --quick
 
 fmt: ## format the code
 	cargo fmt

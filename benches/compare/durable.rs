@@ -1,0 +1,107 @@
+//! With persistence: the append-only file with a replica, and saving and loading an RDB file.
+
+use std::time::{Duration, Instant};
+
+use crate::Plan;
+use crate::growth::thousands;
+use crate::load::{BODY, Batches, Spent, drain, redis};
+use crate::process::Server;
+use crate::queue::{KEY, Queue};
+use crate::table::{Goal, Table, in_turn};
+
+/// Puts with appendonly, appendfsync everysec, and one replica.
+pub fn replicated(table: &mut Table, plan: &Plan) {
+    table.section("With appendfsync everysec and one replica (CPU is the primary's, with its threads)");
+    let aof = ["--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0"];
+    let unbounded = ["--client-output-buffer-limit", "replica 0 0 0", "--repl-diskless-sync-delay", "0"];
+    let primary = Server::redis(&[&aof[..], &unbounded].concat());
+    let replica = Server::redis(&["--replicaof", &format!("127.0.0.1 {}", primary.port())]);
+    let in_step = || {
+        let offset = |server: &Server, field: &str| server.info("replication", field);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while primary.info("replication", "connected_slaves") < 1.0
+            || offset(&primary, "master_repl_offset") > offset(&replica, "slave_repl_offset")
+        {
+            assert!(Instant::now() < deadline, "the replica does not follow");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    while !redis(&replica).ask_text(&["INFO", "replication"]).contains("master_link_status:up") {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let one = |queue: Queue| {
+        let put = Batches::puts(queue, BODY).run(&primary, plan.jobs);
+        in_step();
+        let work = drain(&primary, queue, plan.jobs);
+        primary.flush();
+        in_step();
+        (put, work)
+    };
+    let rounds = in_turn(plan.rounds, || (one(Queue::Phean), one(Queue::List)));
+    let puts: Vec<(Spent, Spent)> = rounds.iter().map(|(phean, list)| (phean.0, list.0)).collect();
+    let work: Vec<(Spent, Spent)> = rounds.iter().map(|(phean, list)| (phean.1, list.1)).collect();
+    table.rates("PUT, RPUSH", &puts, Goal::AtLeast(0.9));
+    table.rates("RESERVE + DELETE, LMOVE + LREM", &work, Goal::None);
+}
+
+/// What saving and loading cost, in nanoseconds for a job.
+struct Snapshot {
+    save: (f64, f64),
+    load: (f64, f64),
+    copied: f64,
+    file: f64,
+}
+
+/// An RDB file of many jobs, saved while others work, and loaded.
+pub fn snapshots(table: &mut Table, plan: &Plan) {
+    let count = thousands(plan.saved);
+    table.section(&format!(
+        "RDB file of {count} jobs of {BODY} bytes (ns for a job), saved while jobs come and go"
+    ));
+    let [phean, list, stream] = [Queue::Phean, Queue::List, Queue::Stream].map(|queue| snapshot(plan, queue));
+    for (name, other) in [("list", &list), ("stream", &stream)] {
+        table.costs(&format!("save, {name}"), "ns", [phean.save, other.save], Goal::AtMost(1.0));
+    }
+    for (name, other) in [("list", &list), ("stream", &stream)] {
+        table.costs(&format!("load, {name}"), "ns", [phean.load, other.load], Goal::AtMost(1.0));
+    }
+    for (name, other) in [("list", &list), ("stream", &stream)] {
+        let (phean, other) = (phean.copied / 1e6, other.copied / 1e6);
+        table.ratio(&format!("copied on write, {name}"), "MB", phean, other, Goal::AtMost(1.0));
+    }
+    table.ratio("size of the file, list", "MB", phean.file / 1e6, list.file / 1e6, Goal::None);
+}
+
+fn snapshot(plan: &Plan, queue: Queue) -> Snapshot {
+    let mut server = Server::redis(&[]);
+    queue.prepare(&server);
+    let puts = Batches::puts(queue, BODY);
+    let jobs = puts.run(&server, plan.saved).jobs;
+    let children =
+        || server.info("cpu", "used_cpu_user_children") + server.info("cpu", "used_cpu_sys_children");
+    let (before, start) = (children(), Instant::now());
+    redis(&server).ask(&["BGSAVE"]);
+    // As much work for each kind of queue, so that what it makes the server copy can be compared.
+    let slices = plan.saved / 25_000;
+    for _ in 0..slices {
+        puts.run(&server, 256);
+        drain(&server, queue, 256);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    while server.info("persistence", "rdb_bgsave_in_progress") > 0.0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let save = (per(children() - before, jobs), per(start.elapsed().as_secs_f64(), jobs));
+    assert!(redis(&server).ask_text(&["INFO", "persistence"]).contains("rdb_last_bgsave_status:ok"));
+    let copied = server.info("persistence", "rdb_last_cow_size");
+    let start = Instant::now();
+    server.restart();
+    let (cpu, wall) = (server.cpu().as_secs_f64(), start.elapsed().as_secs_f64());
+    let loaded = redis(&server).ask_text(&["EXISTS", KEY]);
+    assert_eq!(loaded, ":1\r\n", "the queue was not loaded: {}", server.log());
+    Snapshot { save, load: (per(cpu, jobs), per(wall, jobs)), copied, file: server.saved_bytes() }
+}
+
+fn per(seconds: f64, jobs: usize) -> f64 {
+    seconds * 1e9 / jobs as f64
+}
