@@ -1,10 +1,10 @@
 # phean: a work queue inside redis-server. `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test bench bench-quick fmt lint docs deny clean
+.PHONY: help deps build run test bench bench-quick instructions fmt lint docs deny clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install what is missing (Debian, Ubuntu), or say what is
 	@scripts/deps.sh test
@@ -29,6 +29,10 @@ bench-quick: ## the same with fewer rounds and jobs, in a minute, without drawin
 	@scripts/deps.sh run
 	cargo build --release
 	ulimit -S -n "$$(ulimit -H -n)" && cargo bench --bench compare -- --quick
+
+instructions: ## count the instructions of the main steps again (WRITE=1 writes them down)
+	@scripts/deps.sh test
+	@scripts/instructions.sh $(if $(WRITE),--write)
 
 fmt: ## format the code
 	cargo fmt

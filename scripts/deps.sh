@@ -38,6 +38,7 @@ if [[ $goal != build ]]; then
 fi
 if [[ $goal == test ]]; then
     "${PYTHON:-python3}" -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+    command -v valgrind >/dev/null || missing+=(valgrind)
 fi
 
 if ((${#missing[@]})); then

@@ -39,6 +39,9 @@ fi
 step "unit, model, simulation and server tests"
 CARGO_PROFILE_TEST_OPT_LEVEL=2 cargo test
 
+step "instructions of the main steps"
+scripts/instructions.sh
+
 step "README.md and the tour, through redis-cli and redis-py"
 scripts/clients.sh
 

@@ -142,6 +142,8 @@ pub(super) struct Segment {
     histories: Sparse<History>,
     live: usize,
     dead_bytes: usize,
+    /// So many of the first slots are dead.
+    dead_first: usize,
 }
 
 impl Segment {
@@ -159,6 +161,7 @@ impl Segment {
             histories: Sparse::new(),
             live: 0,
             dead_bytes: 0,
+            dead_first: 0,
         }
     }
 
@@ -173,6 +176,7 @@ impl Segment {
         self.keys = [NO_KEY; ORDERS];
         self.live = 0;
         self.dead_bytes = 0;
+        self.dead_first = 0;
         self.reservations.entries.shrink_to(8);
         if little || self.bodies.capacity() > BODIES_TARGET {
             self.slots.shrink_to(16);
@@ -400,6 +404,9 @@ impl Segment {
         self.histories.set(slot, None);
         self.live -= 1;
         self.dead_bytes += self.body_range(slot).len();
+        while self.slots.get(self.dead_first).is_some_and(|slot| slot.state == DEAD) {
+            self.dead_first += 1;
+        }
         self.mark_ready(slot, false);
         self.rekey(old.keys(), [NO_KEY; ORDERS]);
         old
@@ -487,7 +494,7 @@ impl Segment {
 
     /// Whether the dead jobs are those of the lowest ids: the segment is being emptied in order.
     pub(super) fn is_emptied_in_order(&self) -> bool {
-        self.slots.iter().position(|slot| slot.state != DEAD) == Some(self.slots.len() - self.live)
+        self.dead_first + self.live == self.slots.len()
     }
 
     /// Whether so much is dead that packing anew pays.
