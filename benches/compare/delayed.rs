@@ -52,11 +52,12 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Puts jobs with delays all over two seconds; how many microseconds after its time each one comes to the worker.
+/// Puts jobs with different delays; how many microseconds after its time each one comes to the worker.
 fn late(server: &Server, jobs: usize) -> Vec<f64> {
     let (mut producer, mut worker) = (server.connect(), server.connect());
     let mut due = vec![Instant::now(); jobs + 1];
-    let spread = jobs as u64 * 2;
+    // Eight milliseconds apart on the average, so that no job waits for the worker to be done with another.
+    let spread = jobs as u64 * 8;
     for (n, due) in due.iter_mut().enumerate().skip(1) {
         // Each delay once, in no order; the first ones are due when all are put.
         let delay = Duration::from_millis(400 + (n as u64 * 7_919) % spread);

@@ -98,6 +98,9 @@ fn noted(server: &Server, command: &str) -> Vec<f64> {
         .collect()
 }
 
+/// Makes the words of the n-th of many commands.
+type Look = Box<dyn Fn(usize) -> Vec<String>>;
+
 /// The worst times of the commands that look into the tube.
 fn looks(table: &mut Table, plan: &Plan, server: &Server) {
     let mut connection = redis(server);
@@ -106,10 +109,10 @@ fn looks(table: &mut Table, plan: &Plan, server: &Server) {
     let first = connection.ask_text(&["PHEAN.PEEK", KEY, "READY"]);
     let first = first.split("\r\n").find_map(|line| line.strip_prefix(':')?.parse::<usize>().ok());
     let first = first.expect("there are jobs");
-    let ids = |n: usize| (first + (n * 7_919_993) % plan.grown).to_string();
-    type Words = Vec<String>;
+    let grown = plan.grown;
+    let ids = move |n: usize| (first + (n * 7_919_993) % grown).to_string();
     let mut cursor = "0".to_string();
-    let mut kinds: Vec<(&str, Box<dyn FnMut(usize) -> Words>)> = vec![
+    let kinds: Vec<(&str, Look)> = vec![
         ("STATS", Box::new(|_| vec!["PHEAN.STATS".into(), KEY.into()])),
         ("PEEK id", Box::new(move |n| vec!["PHEAN.PEEK".into(), KEY.into(), ids(n)])),
         ("PEEK READY", Box::new(|_| vec!["PHEAN.PEEK".into(), KEY.into(), "READY".into()])),
@@ -119,7 +122,7 @@ fn looks(table: &mut Table, plan: &Plan, server: &Server) {
         ),
         ("JOB", Box::new(move |n| vec!["PHEAN.JOB".into(), KEY.into(), ids(n)])),
     ];
-    for (name, words) in &mut kinds {
+    for (name, words) in &kinds {
         let worst = median((0..3).map(|_| {
             connection.ask(&["SLOWLOG", "RESET"]);
             for n in 0..1_000 {

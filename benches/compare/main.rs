@@ -46,7 +46,7 @@ pub struct Plan {
 const WHOLE: Plan = Plan {
     rounds: 7,
     jobs: 200_192,
-    delayed: 2_000,
+    delayed: 700,
     floods: 5,
     idle: 5,
     grown: 10_000_000,
@@ -57,7 +57,7 @@ const WHOLE: Plan = Plan {
 const QUICK: Plan = Plan {
     rounds: 3,
     jobs: 40_192,
-    delayed: 500,
+    delayed: 200,
     floods: 1,
     idle: 1,
     grown: 1_000_000,
@@ -75,7 +75,6 @@ fn main() {
     }
     let wants = |subject: &str| wanted.is_empty() || wanted.iter().any(|name| *name == subject);
     let plan = if quick { QUICK } else { WHOLE };
-    let plan = Plan { draws: plan.draws && wanted.is_empty(), ..plan };
     let (start, mut table) = (Instant::now(), Table::default());
     let machine = measure(&mut table, &plan, wants);
     println!(
@@ -115,7 +114,7 @@ fn measure(table: &mut Table, plan: &Plan, wants: impl Fn(&str) -> bool) -> Stri
         memory::over_the_body(table, plan, &redis);
     }
     drop(redis);
-    if plan.draws {
+    if plan.draws && wants("waiting") && wants("delayed") {
         waiting::draw(latencies);
     }
     if wants("tubes") {

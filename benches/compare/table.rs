@@ -51,11 +51,6 @@ impl Table {
     /// Rates of phean and of another side, measured in turn. The ratio by CPU is judged: the clock's also has what
     /// the client and the other programs of the machine take.
     pub fn rates(&mut self, what: &str, rounds: &[(Spent, Spent)], goal: Goal) {
-        self.rates_judged(what, rounds, goal, true);
-    }
-
-    /// The same, judged by the clock if `by_cpu` is not set.
-    pub fn rates_judged(&mut self, what: &str, rounds: &[(Spent, Spent)], goal: Goal, by_cpu: bool) {
         let cell = |side: fn(&(Spent, Spent)) -> Spent| {
             let rate = median(rounds.iter().map(|round| side(round).rate()));
             let cpu = median(rounds.iter().map(|round| side(round).cpu_ns()));
@@ -63,7 +58,7 @@ impl Table {
         };
         let cpu = median(rounds.iter().map(|(phean, other)| other.cpu_ns() / phean.cpu_ns()));
         let clock = median(rounds.iter().map(|(phean, other)| phean.rate() / other.rate()));
-        let met = goal.met(two(if by_cpu { cpu } else { clock }));
+        let met = goal.met(two(cpu));
         let cells = [cell(|round| round.0), cell(|round| round.1)];
         self.push(what, cells, [format!("{cpu:.2}"), format!("{clock:.2}")], goal, met);
     }

@@ -9,7 +9,7 @@ use crate::client::{Connection, encode};
 use crate::load::{BODY, Spent};
 use crate::process::Server;
 use crate::queue::{Queue, body};
-use crate::table::{Goal, Table, in_turn, percentile};
+use crate::table::{Goal, Table, in_turn, median, percentile};
 
 /// The latencies that are drawn, by name, in microseconds.
 pub type Latencies = Vec<(String, Vec<f64>)>;
@@ -95,18 +95,16 @@ pub fn thousand(table: &mut Table, plan: &Plan, server: &Server) {
     let jobs = plan.jobs / 50;
     let mut phean = Workers::start(server, Queue::Phean, 1_000);
     let mut list = Workers::start(server, Queue::List, 1_000);
-    let rounds = in_turn(plan.rounds, || {
+    let (ours, theirs): (Vec<Spent>, Vec<Spent>) = in_turn(plan.rounds, || {
         let list = Spent::on(server, jobs, || list.cycle(jobs));
-        let phean = Spent::on(server, jobs, || phean.cycle(jobs));
-        let cost = |spent: Spent| (spent.cpu_ns() / 1e3, 1e6 / spent.rate());
-        (cost(phean), cost(list))
+        (Spent::on(server, jobs, || phean.cycle(jobs)), list)
+    })
+    .into_iter()
+    .unzip();
+    let values = [ours, theirs].map(|side| {
+        let cpu = median(side.iter().map(|spent| spent.cpu_ns() / 1e3));
+        (cpu, median(side.iter().map(|spent| 1e6 / spent.rate())))
     });
-    let side = |side: fn(&((f64, f64), (f64, f64))) -> (f64, f64)| {
-        let middle =
-            |part: fn((f64, f64)) -> f64| crate::table::median(rounds.iter().map(|round| part(side(round))));
-        (middle(|cost| cost.0), middle(|cost| cost.1))
-    };
-    let values = [side(|round| round.0), side(|round| round.1)];
     table.costs("put + hand-over, 1,000 waiting, BLPOP's", "µs", values, Goal::AtMost(1.25));
 }
 
