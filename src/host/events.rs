@@ -111,6 +111,8 @@ impl State {
     fn become_role(&mut self, ctx: Ctx, role: Role) {
         self.broker.lift_ids(state::take_highest_id());
         self.broker.set_role(role, now_us());
+        // A replica has had a backlog since its synchronisation, and goes on with it when it is promoted.
+        self.listeners.came();
         if role == Role::Primary {
             warn_of_eviction(ctx);
             self.arm(ctx);

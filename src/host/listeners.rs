@@ -2,8 +2,8 @@
 //!
 //! Writing an event down and replicating it costs more than the rest of a put. It may be left out while no
 //! append-only file is written (the context says so) and no replica could ever ask for what is left out: there
-//! is no replication backlog, and no fork has begun since that was last asked, which is where a full
-//! synchronisation starts.
+//! is no replication backlog, and since that was last asked no fork has begun, which is where a full
+//! synchronisation starts, and the server's role is the same.
 
 use super::api::Ctx;
 
@@ -24,7 +24,7 @@ impl Listeners {
         self.maybe
     }
 
-    /// A child was forked, or a replica came: assume listeners until asked again.
+    /// A child was forked, a replica came, or the role changed: assume listeners until asked again.
     pub(super) fn came(&mut self) {
         self.maybe = true;
     }
