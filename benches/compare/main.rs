@@ -56,12 +56,12 @@ const WHOLE: Plan = Plan {
 
 const QUICK: Plan = Plan {
     rounds: 3,
-    jobs: 40_192,
-    delayed: 200,
+    jobs: 20_224,
+    delayed: 150,
     floods: 1,
     idle: 1,
-    grown: 1_000_000,
-    saved: 1_000_000,
+    grown: 300_000,
+    saved: 300_000,
     draws: false,
 };
 

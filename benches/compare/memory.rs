@@ -42,7 +42,7 @@ pub fn over_the_body(table: &mut Table, plan: &Plan, server: &Server) {
         let jobs = plan.jobs.min(400_000_000 / size.max(1)).next_multiple_of(DEPTH);
         let phean = over(server, Queue::Phean, size, jobs, |_| {});
         let list = over(server, Queue::List, size, jobs, |_| {});
-        let text = if size == 0 { "no body".to_string() } else { format!("ready, {size}-byte body") };
+        let text = if size == 0 { "ready, no body".to_string() } else { format!("ready, {size}-byte body") };
         table.value(&format!("{text}, list"), "B", phean, Some(list), Goal::AtMost(goal));
     }
 }
