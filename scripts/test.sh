@@ -37,7 +37,7 @@ fi
 
 # Optimized, because the model and simulation tests compute a lot, but with assertions and overflow checks.
 step "unit, model, simulation and server tests"
-CARGO_PROFILE_TEST_OPT_LEVEL=2 cargo test
+CARGO_PROFILE_TEST_OPT_LEVEL=2 PHEAN_SEEDS=${PHEAN_SEEDS:-8000} cargo test
 
 step "instructions of the main steps"
 scripts/instructions.sh
