@@ -72,10 +72,19 @@ impl Broker {
 
     /// Hears everything that has happened. Keys that appeared are looked at last, where they are by then: what is
     /// in them now is all that counts, and one that went again meanwhile must not be counted in its stead.
+    #[inline]
     pub fn catch_up<W: World>(&mut self, world: &mut W) {
+        // Every command asks, and mostly there is none.
+        if let Some(first) = world.next_news() {
+            self.hear_all(world, first);
+        }
+    }
+
+    fn hear_all<W: World>(&mut self, world: &mut W, first: News) {
         let mut here = Vec::new();
+        let mut next = Some(first);
         loop {
-            while let Some(news) = world.next_news() {
+            while let Some(news) = next.take().or_else(|| world.next_news()) {
                 match news {
                     News::Here { db, name } => here.push((db, name)),
                     News::Swapped(a, b) => {

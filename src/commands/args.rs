@@ -110,7 +110,12 @@ impl<'a> Args<'a> {
     }
 
     /// The rest of the arguments as keywords, each of `allowed` at most once, with their values.
-    pub fn options(mut self, allowed: &[Keyword]) -> Result<Options<'a>, CommandError> {
+    #[inline]
+    pub fn options(self, allowed: &[Keyword]) -> Result<Options<'a>, CommandError> {
+        if self.is_empty() { Ok(Options::default()) } else { self.read_options(allowed) }
+    }
+
+    fn read_options(mut self, allowed: &[Keyword]) -> Result<Options<'a>, CommandError> {
         let mut options = Options::default();
         let mut seen = 0_u32;
         while !self.is_empty() {
