@@ -137,11 +137,6 @@ impl<'a, W: World> Step<'a, W> {
         self.key.tube()
     }
 
-    /// The settings.
-    pub fn settings(&self) -> super::Settings {
-        self.broker.settings
-    }
-
     /// The time of the step (Unix ms).
     pub fn now_ms(&self) -> u64 {
         self.now_ms
