@@ -5,10 +5,11 @@
 //! gone to a name or database where the waiter does not wait (`MULTI`, a put, `RENAME`, `EXEC`), or its user may have
 //! lost the right to it. So everything is looked at again here.
 
-use crate::queue::{Handle, Job, decide};
+use crate::queue::{Handle, Job, Reservation, decide};
 
 use super::line::Grant;
 use super::names::AT_ONCE;
+use super::sessions::Bound;
 use super::{Access, Broker, End, GiveBack, Key, Step, World};
 
 impl Broker {
@@ -17,7 +18,7 @@ impl Broker {
     pub fn deliver<W: World>(&mut self, world: &mut W, now_ms: u64) {
         self.catch_up(world);
         while let Some((number, wait, grant)) = self.line.next_granted() {
-            if self.names.db_of(grant.uid) != Some(wait.db) || !wait.names.contains(&grant.name) {
+            if self.names.db_of(grant.uid) != Some(wait.db) || !wait.is_for(&grant.name) {
                 self.take_back(&grant);
                 self.line.take_place_again(number);
                 self.serve_again(world, &wait, now_ms);
@@ -39,16 +40,16 @@ impl Broker {
             let may_have = world.may_have(number, wait.db, &grant.name);
             let end = if may_have { End::Jobs(&grant.name, &jobs) } else { End::Denied };
             world.end_wait(number, end);
-            let leases: Vec<(u64, u64)> =
-                jobs.iter().filter_map(|job| Some((job.id, job.reservation?.n))).collect();
+            let leases: Vec<(u64, Reservation)> =
+                jobs.iter().filter_map(|job| Some((job.id, job.reservation?))).collect();
             drop(key);
             self.line.leave(number);
-            for (id, n) in leases {
+            for (id, Reservation { n, deadline_ms, .. }) in leases {
                 let (uid, name) = (grant.uid, grant.name.clone());
                 if !may_have {
                     self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: false });
                 } else if wait.bound {
-                    self.sessions.bind(wait.client, uid, &name, id, n);
+                    self.sessions.bind(wait.client, Bound { uid, name, id, n, deadline_ms });
                 }
             }
         }
@@ -66,8 +67,12 @@ impl Broker {
     /// that became ready meanwhile.
     fn serve_again<W: World>(&mut self, world: &mut W, wait: &super::Wait, now_ms: u64) {
         if !world.may_write() {
-            wait.names.iter().for_each(|name| self.names.attend(wait.db, name, AT_ONCE));
+            let wide = wait.wide.as_ref().and_then(|wide| self.most_urgent(wide));
+            wait.names.iter().chain(&wide).for_each(|name| self.names.attend(wait.db, name, AT_ONCE));
             return;
+        }
+        if let Some(wide) = &wait.wide {
+            self.serve_wide(world, wait.db, wide, now_ms);
         }
         for name in &wait.names {
             if let Ok(step) = Step::begin(self, world, wait.db, name, now_ms) {

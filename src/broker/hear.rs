@@ -111,6 +111,9 @@ impl Broker {
                 if self.names.remove(db, &name) {
                     self.names.count(db, &counts, &Counts::default());
                 }
+                if let Some(port) = self.port_of(db) {
+                    port.gone(&name);
+                }
             }
             News::Here { db, name } => self.find(world, db, &name),
             News::Renamed { from, to } => {
@@ -125,6 +128,9 @@ impl Broker {
             News::Flushed(db) => {
                 for db in db.map_or_else(|| self.names.dbs(), |db| vec![db]) {
                     self.names.flush(db);
+                    if let Some(port) = self.port_of(db) {
+                        port.flush();
+                    }
                     let uid = self.names.uid(db);
                     self.sessions.flush(uid);
                 }
@@ -138,15 +144,11 @@ impl Broker {
                         self.names.attend(db, &name, AT_ONCE);
                     }
                 }
+                self.port_swapped(world, a, b);
             }
-            News::Closed { client } => {
-                for (uid, name, id, n) in self.sessions.close(client) {
-                    self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: true });
-                }
-            }
+            News::Closed { client } => self.client_closed(client, None),
             News::Undelivered { db, name, id, n } => {
                 let uid = self.names.uid(db);
-                self.sessions.ended(uid, &Name::from(&*name), id);
                 self.give_backs.push_back(GiveBack { uid, name: name.into(), id, n, delivered: false });
             }
             News::Left { waiter } => self.left(waiter),
@@ -166,6 +168,9 @@ impl Broker {
         let Some(tube) = key.tube() else { return };
         let (counts, last_id) = (tube.counts(), tube.header().last_id);
         let deadline_ms = tube.next_deadline_ms(self.settings.linger_ms);
+        if let Some(port) = self.port_of(db) {
+            port.here(name, tube);
+        }
         drop(key);
         self.known(db, name, &counts, last_id, deadline_ms);
         if counts.of(State::Ready) > 0 && self.line.waiting_on(db, name) > 0 {

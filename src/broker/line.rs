@@ -3,19 +3,26 @@
 //! A waiter may stand in the lines of several tubes. Its number says when it came, and it keeps the number, and
 //! so its place, until it is told how its wait ended. Joining, leaving and being served cost O(log n) with n
 //! waiters.
+//!
+//! Who watches many tubes would pay for each of them with every wait. Such *wide* waiters stand in one line of
+//! their own, and a tube's job goes to the first in its own line or the first wide waiter that watches it, whoever
+//! came first. That costs a look at each wide waiter who came earlier and does not watch the tube.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::names::Name;
+use super::watched::Watched;
 
 /// What a waiter asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
     /// The database of its tubes.
     pub db: u32,
-    /// The tubes, in any order; a name given twice counts once.
+    /// The tubes, in any order; a name given twice counts once. Empty for a wide waiter.
     pub names: Vec<Name>,
+    /// The tubes of a wide waiter.
+    pub wide: Option<Rc<Watched>>,
     /// How many jobs it takes at most; `None` if it asked for a single one.
     pub count: Option<u32>,
     /// The time to run it wants, in milliseconds; `None` for each job's own.
@@ -26,6 +33,17 @@ pub struct Wait {
     pub client: u64,
     /// When it stops waiting (Unix ms).
     pub until_ms: u64,
+}
+
+impl Wait {
+    /// Whether it is for this tube's jobs, too.
+    pub fn is_for(&self, name: &Name) -> bool {
+        self.names.contains(name) || self.is_wide_for(name)
+    }
+
+    fn is_wide_for(&self, name: &[u8]) -> bool {
+        self.wide.as_ref().is_some_and(|wide| wide.contains(name))
+    }
 }
 
 /// Jobs that were reserved for a waiter that has not been told yet.
@@ -49,6 +67,8 @@ struct Waiter {
 pub struct Line {
     waiters: BTreeMap<u64, Waiter>,
     tubes: BTreeMap<u32, BTreeMap<Name, BTreeSet<u64>>>,
+    /// The wide waiters, by database.
+    wide: BTreeMap<u32, BTreeSet<u64>>,
     ends: BTreeSet<(u64, u64)>,
     granted: BTreeSet<u64>,
     last: u64,
@@ -60,10 +80,14 @@ impl Line {
     /// Adds a waiter at the end, and returns its number.
     pub fn join(&mut self, wait: Wait) -> u64 {
         self.last += 1;
-        let number = self.last;
+        self.join_again(self.last, wait);
+        self.last
+    }
+
+    /// Adds a waiter that was in line before, at the place that its number gives it.
+    pub fn join_again(&mut self, number: u64, wait: Wait) {
         self.waiters.insert(number, Waiter { wait: Rc::new(wait), grant: None });
         self.stand(number);
-        number
     }
 
     /// Lets a waiter stand in the lines of its tubes, at the place that its number gives it.
@@ -73,6 +97,9 @@ impl Line {
         let tubes = self.tubes.entry(wait.db).or_default();
         for name in &wait.names {
             tubes.entry(Rc::clone(name)).or_default().insert(number);
+        }
+        if wait.wide.is_some() {
+            self.wide.entry(wait.db).or_default().insert(number);
         }
         self.ends.insert((wait.until_ms, number));
         self.sooner = true;
@@ -97,6 +124,14 @@ impl Line {
                 }
             }
         }
+        if wait.wide.is_some()
+            && let Some(wide) = self.wide.get_mut(&wait.db)
+        {
+            wide.remove(&number);
+            if wide.is_empty() {
+                self.wide.remove(&wait.db);
+            }
+        }
         self.ends.remove(&(wait.until_ms, number));
     }
 
@@ -109,18 +144,40 @@ impl Line {
 
     /// The first in a tube's line.
     pub fn first(&self, db: u32, name: &[u8]) -> Option<(u64, Rc<Wait>)> {
-        let number = *self.tubes.get(&db)?.get(name)?.first()?;
+        let line = self.tubes.get(&db).and_then(|tubes| tubes.get(name));
+        let mut number = line.and_then(|line| line.first().copied());
+        if !self.wide.is_empty() {
+            let wide = self.wide_on(db, name).next();
+            number = [number, wide].into_iter().flatten().min();
+        }
+        let number = number?;
         self.waiters.get(&number).map(|waiter| (number, Rc::clone(&waiter.wait)))
+    }
+
+    /// The wide waiters that watch a tube, in the order in which they came.
+    fn wide_on(&self, db: u32, name: &[u8]) -> impl Iterator<Item = u64> {
+        let watches =
+            move |number: &u64| self.waiters.get(number).is_some_and(|waiter| waiter.wait.is_wide_for(name));
+        self.wide.get(&db).into_iter().flatten().copied().filter(watches)
+    }
+
+    /// Whether a waiter stands in line: it is there, and nothing is set aside for it.
+    pub fn stands(&self, number: u64) -> bool {
+        self.waiters.get(&number).is_some_and(|waiter| waiter.grant.is_none())
     }
 
     /// How many stand in a tube's line.
     pub fn waiting_on(&self, db: u32, name: &[u8]) -> usize {
-        self.tubes.get(&db).and_then(|tubes| tubes.get(name)).map_or(0, BTreeSet::len)
+        let narrow = self.tubes.get(&db).and_then(|tubes| tubes.get(name)).map_or(0, BTreeSet::len);
+        if self.wide.is_empty() { narrow } else { narrow + self.wide_on(db, name).count() }
     }
 
-    /// The tubes of a database that somebody waits on.
-    pub fn tubes_waited_on(&self, db: u32) -> Vec<Name> {
-        self.tubes.get(&db).map_or_else(Vec::new, |tubes| tubes.keys().cloned().collect())
+    /// The tubes of a database that somebody waits on. O(n) for all of them, those of wide waiters included.
+    pub fn tubes_waited_on(&self, db: u32) -> BTreeSet<Name> {
+        let narrow = self.tubes.get(&db).into_iter().flat_map(|tubes| tubes.keys().cloned());
+        let waiters = self.wide.get(&db).into_iter().flatten().filter_map(|number| self.waiters.get(number));
+        let wide = waiters.filter_map(|waiter| waiter.wait.wide.as_ref());
+        narrow.chain(wide.flat_map(|wide| wide.names().iter().cloned())).collect()
     }
 
     /// How many wait.

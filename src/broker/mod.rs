@@ -15,6 +15,8 @@
 //! | `names` | the index of tubes, deadlines and counts |
 //! | `line` | the waiters |
 //! | `sessions` | reservations bound to connections |
+//! | `watched` | the tubes that one connection watches |
+//! | `port` | what is kept for the beanstalk protocol, while it is served |
 
 #![forbid(unsafe_code)]
 
@@ -22,9 +24,11 @@ mod deliver;
 mod hear;
 mod line;
 mod names;
+mod port;
 mod sessions;
 mod step;
 mod tick;
+mod watched;
 mod world;
 
 use std::collections::VecDeque;
@@ -32,14 +36,18 @@ use std::collections::VecDeque;
 pub use hear::Refused;
 pub use line::Wait;
 pub use names::Name;
+pub use port::{DEFAULT, Tie};
+pub use sessions::Bound;
 pub use step::Step;
 pub use tick::Ticked;
+pub use watched::Watched;
 pub use world::{Access, End, Key, Kind, Kinds, News, Record, World, WrongType};
 
 use crate::queue::decide::Retry;
 use crate::queue::{Counts, ID_MAX, Totals};
 use line::Line;
 use names::Names;
+use port::PortIndex;
 use sessions::Sessions;
 
 /// The settings that the queue works by.
@@ -104,6 +112,8 @@ pub struct Broker {
     apply_errors: u64,
     /// The events' buffer, kept between commands.
     buffer: Vec<u8>,
+    /// What the beanstalk protocol needs, while it is served.
+    port: Option<Box<PortIndex>>,
 }
 
 impl Broker {
@@ -122,6 +132,7 @@ impl Broker {
             peeks: 0,
             apply_errors: 0,
             buffer: Vec::new(),
+            port: None,
         }
     }
 
@@ -214,14 +225,22 @@ impl Broker {
         self.line.join(wait)
     }
 
-    /// Binds a reservation to a client.
+    /// Binds a reservation to a client. When it ends is learned when it is touched, or not at all.
     pub fn bind(&mut self, client: u64, db: u32, name: &[u8], id: u64, n: u64) {
+        self.bind_until(client, db, &Name::from(name), (id, n), u64::MAX);
+    }
+
+    /// Binds a reservation, a job's id and the lease's number, to a client. It ends at `deadline_ms` (Unix ms).
+    pub fn bind_until(&mut self, client: u64, db: u32, name: &Name, (id, n): (u64, u64), deadline_ms: u64) {
         let uid = self.names.uid(db);
-        self.sessions.bind(client, uid, &Name::from(name), id, n);
+        self.sessions.bind(client, Bound { uid, name: Name::clone(name), id, n, deadline_ms });
     }
 
     /// When [`Broker::tick`] has something to do (Unix ms); 0 for at once, `None` for never.
     pub fn next_tick_ms(&self) -> Option<u64> {
+        if self.has_port_work() {
+            return Some(0);
+        }
         let wait = self.line.next_ms();
         if self.role != Role::Primary {
             return wait;
@@ -234,7 +253,7 @@ impl Broker {
 
     /// Whether the next tick may be due sooner than when this was last asked.
     pub fn take_sooner(&mut self) -> bool {
-        let at_once = !self.give_backs.is_empty() || self.sweep.is_some();
+        let at_once = !self.give_backs.is_empty() || self.sweep.is_some() || self.has_port_work();
         self.names.take_sooner() | self.line.take_sooner() | at_once
     }
 

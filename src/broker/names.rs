@@ -142,6 +142,11 @@ impl Names {
         jobs
     }
 
+    /// The jobs in a database.
+    pub fn jobs_in(&self, db: u32) -> Counts {
+        self.dbs.get(&db).map_or_else(Counts::default, |db| db.jobs)
+    }
+
     /// How many tubes there are in all databases.
     pub fn tubes(&self) -> usize {
         self.dbs.values().map(|db| db.tubes.len()).sum()

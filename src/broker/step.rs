@@ -116,6 +116,8 @@ impl<'a, W: World> Step<'a, W> {
             };
             let change = self.unheard_of(&change).unwrap_or(change);
             self.make(&change);
+            // Jobs that are due together go to those who wait in the order in which they became due.
+            self.serve();
         }
     }
 
@@ -176,6 +178,9 @@ impl<'a, W: World> Step<'a, W> {
 
     /// Changes the tube. Returns how many jobs were cleared.
     fn apply(&mut self, at_ms: u64, change: &Change<'_>) -> u64 {
+        if !self.broker.sessions.is_empty() {
+            self.tell_sessions(at_ms, change);
+        }
         let Some(tube) = self.key.tube_mut() else { return 0 };
         let before = tube.header().totals.cleared;
         let trash = tube.apply(at_ms, change);
@@ -184,15 +189,33 @@ impl<'a, W: World> Step<'a, W> {
             self.world.discard(trash);
         }
         self.kinds = self.kinds.and(kinds(change));
-        if let Some(id) = ends_reservation(change)
-            && !self.broker.sessions.is_empty()
-        {
-            let uid = self.broker.names.uid(self.db);
-            self.broker.sessions.ended(uid, &Name::from(self.name), id);
+        if let Some(port) = self.broker.port_of(self.db) {
+            let had_jobs = self.before.as_ref().is_some_and(|before| before.counts.all() > 0);
+            port.change(self.name, change, had_jobs);
         }
         self.changes += 1;
         self.removed |= *change == Change::Remove;
         cleared
+    }
+
+    /// What is about to happen to a reservation that may be bound to its client.
+    fn tell_sessions(&mut self, at_ms: u64, change: &Change<'_>) {
+        let (id, touched_for_ms) = match *change {
+            Change::Delete { id } | Change::Return { id, .. } | Change::Bury { id, .. } => (id, None),
+            Change::Touch { id, for_ms } => (id, Some(for_ms)),
+            _ => return,
+        };
+        let job = self.key.tube().and_then(|tube| tube.job(id));
+        let Some(worker) = job.and_then(|job| job.reservation).map(|reservation| reservation.worker) else {
+            return;
+        };
+        let uid = self.broker.names.uid(self.db);
+        match touched_for_ms {
+            None => self.broker.sessions.ended(worker, uid, self.name, id),
+            Some(for_ms) => {
+                self.broker.sessions.touched(worker, uid, self.name, id, at_ms.saturating_add(for_ms));
+            }
+        }
     }
 
     /// Hands ready jobs to those who wait, in the order in which they came.
@@ -246,7 +269,7 @@ impl<'a, W: World> Step<'a, W> {
     pub fn finish(mut self) -> usize {
         self.serve();
         let linger_ms = self.broker.settings.linger_ms;
-        if linger_ms == 0 && self.changes > 0 {
+        if linger_ms == 0 && self.changes > 0 && !self.broker.is_attended(self.db, self.name) {
             self.remove_if_idle();
         }
         self.close(linger_ms, false)
@@ -267,7 +290,8 @@ impl<'a, W: World> Step<'a, W> {
     pub(super) fn finish_tick(mut self) -> usize {
         self.serve();
         let linger_ms = self.broker.settings.linger_ms;
-        if linger_ms == 0 || self.broker.waiting_on(self.db, self.name) == 0 {
+        let is_waited_on = linger_ms > 0 && self.broker.waiting_on(self.db, self.name) > 0;
+        if !is_waited_on && !self.broker.is_attended(self.db, self.name) {
             self.remove_if_idle();
         }
         self.close(linger_ms, true)
@@ -275,6 +299,10 @@ impl<'a, W: World> Step<'a, W> {
 
     fn close(mut self, linger_ms: u64, look_up: bool) -> usize {
         let after = self.key.tube().map(|tube| Glance::of(tube, linger_ms));
+        if let (Some(port), Some(tube)) = (self.broker.port_of(self.db), self.key.tube()) {
+            let before = self.before.as_ref().map(|before| before.counts).unwrap_or_default();
+            port.changed(self.name, &before, tube);
+        }
         if self.removed {
             self.key.remove();
         }
@@ -360,13 +388,5 @@ fn kinds(change: &Change<'_>) -> Kinds {
         Change::Clear { .. } => Kinds::of(Kind::Clear),
         Change::Remove => Kinds::of(Kind::Remove),
         Change::Restore(_) | Change::Head(_) => Kinds::default(),
-    }
-}
-
-/// The job whose reservation a change ends.
-fn ends_reservation(change: &Change<'_>) -> Option<u64> {
-    match change {
-        Change::Delete { id } | Change::Return { id, .. } | Change::Bury { id, .. } => Some(*id),
-        _ => None,
     }
 }

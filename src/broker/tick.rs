@@ -10,7 +10,7 @@ use super::step::SLICE;
 use super::{Access, Broker, End, GiveBack, Key, Role, Step, World};
 
 /// One tick looks at no more tubes than this.
-const TUBES: usize = 128;
+pub(super) const TUBES: usize = 128;
 
 /// How a tick ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,38 +29,51 @@ impl Broker {
             self.line.leave(number);
             world.end_wait(number, End::TimedOut);
         }
+        self.do_port_work(world);
         if self.role != Role::Primary || self.next_tick_ms().is_none_or(|at_ms| at_ms > now_ms) {
             return Ticked::Done;
         }
         if !world.may_write() {
             return Ticked::Refused;
         }
+        let mut changes = self.give_back_slice(world, now_ms);
+        self.go_on_sweeping();
+        for _ in 0..TUBES {
+            if changes >= 2 * SLICE {
+                break;
+            }
+            let Some(more) = self.attend_next(world, now_ms) else { break };
+            changes += more;
+        }
+        Ticked::Done
+    }
+
+    /// Gives back jobs that nobody holds, a slice of them. Returns how many changes that made.
+    pub(super) fn give_back_slice<W: World>(&mut self, world: &mut W, now_ms: u64) -> usize {
         let mut changes = 0;
         while changes < 2 * SLICE
             && let Some(back) = self.give_backs.pop_front()
         {
             changes += self.give_back(world, &back, now_ms);
         }
-        self.go_on_sweeping();
-        for _ in 0..TUBES {
-            if changes >= 2 * SLICE {
-                break;
-            }
-            let Some((db, name)) = self.names.take_due(now_ms) else { break };
-            // A key that is not there, or holds something else, is none of ours: nothing to do, nothing to keep.
-            match world.open(db, &name, Access::Look) {
-                Ok(key) if key.tube().is_some() => drop(key),
-                _ => {
-                    self.catch_up(world);
-                    self.names.remove(db, &name);
-                    continue;
-                }
-            }
-            if let Ok(step) = Step::begin(self, world, db, &name, now_ms) {
-                changes += step.finish_tick();
+        changes
+    }
+
+    /// Does what is due in the tube that has waited for it longest. Returns how many changes that made, or `None`
+    /// if nothing is due.
+    pub(super) fn attend_next<W: World>(&mut self, world: &mut W, now_ms: u64) -> Option<usize> {
+        let (db, name) = self.names.take_due(now_ms)?;
+        // A key that is not there, or holds something else, is none of ours: nothing to do, nothing to keep.
+        match world.open(db, &name, Access::Look) {
+            Ok(key) if key.tube().is_some() => drop(key),
+            _ => {
+                self.catch_up(world);
+                self.names.remove(db, &name);
+                return Some(0);
             }
         }
-        Ticked::Done
+        let step = Step::begin(self, world, db, &name, now_ms);
+        Some(step.map_or(0, Step::finish_tick))
     }
 
     fn give_back<W: World>(&mut self, world: &mut W, back: &GiveBack, now_ms: u64) -> usize {

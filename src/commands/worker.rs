@@ -191,6 +191,7 @@ fn wait_or_null<W: World, R: Reply>(
     Ok(Done::Waits(Wait {
         db: call.db,
         names: tubes.iter().map(|name| Name::from(*name)).collect(),
+        wide: None,
         count: options.count,
         ttr_ms: options.ttr_ms,
         bound: options.bound,

@@ -1,0 +1,206 @@
+//! Which tubes there are in beanstalkd's eyes: those that a connection uses or watches, those that have a job, and
+//! `default`. An empty tube that merely lingers in the keyspace is none.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::queue::Totals;
+
+use super::super::names::Name;
+
+/// The tube that is always there.
+pub const DEFAULT: &[u8] = b"default";
+
+/// A tube that is there.
+#[derive(Default)]
+struct Living {
+    /// Its position in the list.
+    at: usize,
+    using: u32,
+    watching: u32,
+    has_jobs: bool,
+    /// What its key had counted when the tube came to life.
+    base: Option<Box<Totals>>,
+}
+
+impl Living {
+    fn is_attended(&self) -> bool {
+        self.using > 0 || self.watching > 0
+    }
+}
+
+/// What keeps a tube alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tie {
+    /// A connection puts its jobs there.
+    Using,
+    /// A connection takes jobs from there.
+    Watching,
+}
+
+/// The tubes that are there. Everything costs O(log n).
+pub struct Life {
+    /// In beanstalkd's order: a new one goes to the end, and the last moves into the hole that another leaves.
+    list: Vec<Name>,
+    tubes: BTreeMap<Name, Living>,
+}
+
+impl Default for Life {
+    fn default() -> Life {
+        let mut life = Life { list: Vec::new(), tubes: BTreeMap::new() };
+        life.find_or_make(DEFAULT);
+        life
+    }
+}
+
+impl Life {
+    /// The tubes, in beanstalkd's order.
+    pub fn list(&self) -> &[Name] {
+        &self.list
+    }
+
+    /// Whether the tube is there.
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.tubes.contains_key(name)
+    }
+
+    /// How many connections use the tube, and how many watch it.
+    pub fn ties(&self, name: &[u8]) -> (u32, u32) {
+        self.tubes.get(name).map_or((0, 0), |tube| (tube.using, tube.watching))
+    }
+
+    /// Whether a connection uses or watches the tube.
+    pub fn is_attended(&self, name: &[u8]) -> bool {
+        self.tubes.get(name).is_some_and(Living::is_attended)
+    }
+
+    /// What the tube has counted since it came to life, by what its key has counted.
+    pub fn since_birth(&self, name: &[u8], mut totals: Totals) -> Totals {
+        if let Some(base) = self.tubes.get(name).and_then(|tube| tube.base.as_ref()) {
+            totals.puts = totals.puts.saturating_sub(base.puts);
+            totals.deletes = totals.deletes.saturating_sub(base.deletes);
+            totals.pauses = totals.pauses.saturating_sub(base.pauses);
+        }
+        totals
+    }
+
+    fn find_or_make(&mut self, name: &[u8]) -> Option<&mut Living> {
+        if !self.tubes.contains_key(name) {
+            let name = Name::from(name);
+            self.tubes.insert(Rc::clone(&name), Living { at: self.list.len(), ..Living::default() });
+            self.list.push(name);
+        }
+        self.tubes.get_mut(name)
+    }
+
+    /// A connection begins to use or watch the tube, whose key has counted `totals`.
+    pub fn tie(&mut self, name: &[u8], tie: Tie, totals: Totals) {
+        let is_born = !self.has(name);
+        let Some(tube) = self.find_or_make(name) else { return };
+        if is_born && totals != Totals::default() {
+            tube.base = Some(Box::new(totals));
+        }
+        match tie {
+            Tie::Using => tube.using += 1,
+            Tie::Watching => tube.watching += 1,
+        }
+    }
+
+    /// A connection uses or watches the tube no longer. Tells whether it is attended by none now.
+    pub fn untie(&mut self, name: &[u8], tie: Tie) -> bool {
+        let Some(tube) = self.tubes.get_mut(name) else { return false };
+        match tie {
+            Tie::Using => tube.using = tube.using.saturating_sub(1),
+            Tie::Watching => tube.watching = tube.watching.saturating_sub(1),
+        }
+        let is_attended = tube.is_attended();
+        self.end_if_over(name);
+        !is_attended
+    }
+
+    /// The tube has got its first job, or lost its last one.
+    pub fn jobs(&mut self, name: &[u8], has_jobs: bool) {
+        if has_jobs {
+            if let Some(tube) = self.find_or_make(name) {
+                tube.has_jobs = true;
+            }
+        } else if let Some(tube) = self.tubes.get_mut(name) {
+            tube.has_jobs = false;
+            self.end_if_over(name);
+        }
+    }
+
+    /// The tube's key is gone, and its counters with it.
+    pub fn gone(&mut self, name: &[u8]) {
+        if let Some(tube) = self.tubes.get_mut(name) {
+            tube.base = None;
+            tube.has_jobs = false;
+            self.end_if_over(name);
+        }
+    }
+
+    /// All keys are gone.
+    pub fn flush(&mut self) {
+        let with_jobs: Vec<Name> = self.list.iter().filter(|name| self.has_jobs(name)).cloned().collect();
+        self.tubes.values_mut().for_each(|tube| tube.base = None);
+        with_jobs.iter().for_each(|name| self.jobs(name, false));
+    }
+
+    fn has_jobs(&self, name: &[u8]) -> bool {
+        self.tubes.get(name).is_some_and(|tube| tube.has_jobs)
+    }
+
+    fn end_if_over(&mut self, name: &[u8]) {
+        let is_kept = |tube: &Living| tube.is_attended() || tube.has_jobs || name == DEFAULT;
+        let Some(tube) = self.tubes.get(name).filter(|tube| !is_kept(tube)) else { return };
+        let at = tube.at;
+        self.tubes.remove(name);
+        if at < self.list.len() {
+            self.list.swap_remove(at);
+        }
+        if let Some(moved) = self.list.get(at)
+            && let Some(moved) = self.tubes.get_mut(moved)
+        {
+            moved.at = at;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(life: &Life) -> Vec<String> {
+        life.list().iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+    }
+
+    #[test]
+    fn a_tube_lives_while_it_is_used_or_watched_or_has_a_job() {
+        let mut life = Life::default();
+        life.tie(b"a", Tie::Using, Totals::default());
+        life.tie(b"b", Tie::Watching, Totals::default());
+        life.jobs(b"c", true);
+        life.jobs(b"a", true);
+        assert_eq!(names(&life), ["default", "a", "b", "c"]);
+        assert!(life.untie(b"a", Tie::Using));
+        assert_eq!(names(&life), ["default", "a", "b", "c"]);
+        life.jobs(b"a", false);
+        assert_eq!(names(&life), ["default", "c", "b"]);
+        life.flush();
+        assert_eq!(names(&life), ["default", "b"]);
+        life.gone(b"b");
+        assert!(life.untie(b"b", Tie::Watching));
+        assert_eq!(names(&life), ["default"]);
+    }
+
+    #[test]
+    fn a_tube_that_comes_to_life_again_counts_anew() {
+        let mut life = Life::default();
+        let totals = |puts| Totals { puts, ..Totals::default() };
+        life.tie(b"a", Tie::Using, totals(3));
+        life.tie(b"a", Tie::Watching, totals(4));
+        assert_eq!(life.since_birth(b"a", totals(5)).puts, 2);
+        life.gone(b"a");
+        assert_eq!(life.since_birth(b"a", totals(1)).puts, 1);
+    }
+}

@@ -1,0 +1,383 @@
+//! What the broker keeps for the beanstalk protocol's port, while there is one. Its tubes are those of one
+//! database, and its commands ask for what `PHEAN.*` commands need not know: in which tube a job is, which tubes are
+//! used and watched, and which of ten thousand watched tubes has the most urgent job.
+
+mod heads;
+mod life;
+mod whereabouts;
+
+use crate::queue::{Change, Counts, ID_MAX, Totals, Tube};
+
+use heads::Heads;
+use life::Life;
+pub use life::{DEFAULT, Tie};
+use whereabouts::Whereabouts;
+
+use super::names::{AT_ONCE, Name};
+use super::sessions::Bound;
+use super::tick::TUBES;
+use super::watched::Watched;
+use super::{Access, Broker, GiveBack, Key, Role, Step, Wait, World, WrongType};
+
+/// So many jobs are noted in one slice of work.
+const JOBS: usize = 4096;
+
+/// So many chunks of notes are swept in one slice of work.
+const CHUNKS: usize = 4;
+
+/// So many notes may lead nowhere before they are swept away, and a quarter of those that lead somewhere.
+const STALE_MAX: u64 = 65_536;
+
+/// What is kept for the port.
+#[derive(Default)]
+pub(super) struct PortIndex {
+    db: u32,
+    life: Life,
+    heads: Heads,
+    whereabouts: Whereabouts,
+    /// The last chunk that a sweep has been through, while there is one.
+    sweep: Option<Option<u64>>,
+    /// How many notes the last sweep left.
+    swept: u64,
+}
+
+impl PortIndex {
+    /// A change of one of its tubes is being made.
+    pub(super) fn change(&mut self, name: &[u8], change: &Change<'_>, had_jobs: bool) {
+        match change {
+            Change::Put { id, .. } => self.note(name, *id, had_jobs),
+            Change::Restore(job) => self.note(name, job.id, had_jobs),
+            Change::Delete { id } => self.whereabouts.deleted(name, *id),
+            _ => {}
+        }
+    }
+
+    fn note(&mut self, name: &[u8], id: u64, had_jobs: bool) {
+        if had_jobs && !self.whereabouts.knows(name) {
+            self.whereabouts.arrived(name);
+        }
+        self.whereabouts.put(name, id);
+    }
+
+    /// A tube of its is now as told.
+    pub(super) fn changed(&mut self, name: &[u8], before: &Counts, tube: &Tube) {
+        let has_jobs = tube.counts().all() > 0;
+        if has_jobs != (before.all() > 0) {
+            self.life.jobs(name, has_jobs);
+        }
+        if !self.heads.is_empty() {
+            self.heads.update(name, Some(tube));
+        }
+    }
+
+    /// A tube's key is gone.
+    pub(super) fn gone(&mut self, name: &[u8]) {
+        self.life.gone(name);
+        self.heads.update(name, None);
+        self.whereabouts.gone(name);
+    }
+
+    /// A tube appeared by no command of ours.
+    pub(super) fn here(&mut self, name: &[u8], tube: &Tube) {
+        let has_jobs = tube.counts().all() > 0;
+        self.life.jobs(name, has_jobs);
+        self.heads.update(name, Some(tube));
+        if has_jobs {
+            self.whereabouts.arrived(name);
+        }
+    }
+
+    /// All tubes are gone.
+    pub(super) fn flush(&mut self) {
+        self.life.flush();
+        self.heads.flush();
+        self.whereabouts.clear();
+        (self.sweep, self.swept) = (None, 0);
+    }
+}
+
+impl Broker {
+    /// What is kept for the port, if this database is the port's.
+    pub(super) fn port_of(&mut self, db: u32) -> Option<&mut PortIndex> {
+        self.port.as_deref_mut().filter(|port| port.db == db)
+    }
+
+    /// From now on keeps what the port needs of a database. Costs a look at each of its tubes; their jobs are
+    /// noted at leisure.
+    pub fn open_port<W: World>(&mut self, world: &mut W, db: u32) {
+        self.port = Some(Box::new(PortIndex { db, ..PortIndex::default() }));
+        self.look_at_all(world);
+    }
+
+    /// The port is closed: nothing is kept for it any longer.
+    pub fn close_port(&mut self) {
+        self.port = None;
+    }
+
+    /// Looks at all tubes of the port's database, which are other ones than before.
+    pub(super) fn look_at_all<W: World>(&mut self, world: &mut W) {
+        let Some(port) = &mut self.port else { return };
+        port.flush();
+        for name in self.names.from(port.db, b"") {
+            if let Ok(key) = world.open(port.db, name, Access::Look)
+                && let Some(tube) = key.tube()
+            {
+                port.here(name, tube);
+            }
+        }
+    }
+
+    /// Whether there is something to be done for the port at leisure.
+    pub(super) fn has_port_work(&self) -> bool {
+        let Some(port) = &self.port else { return false };
+        port.sweep.is_some() || port.whereabouts.next_unnoted().is_some() || self.has_stale_notes(port)
+    }
+
+    fn has_stale_notes(&self, port: &PortIndex) -> bool {
+        let living = self.names.jobs_in(port.db).all().max(port.swept);
+        port.whereabouts.noted() > living + living / 4 + STALE_MAX
+    }
+
+    /// Does a slice of what is to be done for the port at leisure.
+    pub(super) fn do_port_work<W: World>(&mut self, world: &mut W) {
+        let Some(port) = &self.port else { return };
+        if port.sweep.is_none() && self.has_stale_notes(port) {
+            self.port.iter_mut().for_each(|port| port.sweep = Some(None));
+        }
+        let Some(port) = &mut self.port else { return };
+        if let Some((name, from)) = port.whereabouts.next_unnoted() {
+            port.note_slice(world, &name, from);
+        } else if port.sweep.is_some() {
+            port.sweep_slice(world);
+        }
+    }
+
+    /// The tube that holds the job `id` in the port's database, if any does. Where several do: the one that the
+    /// broker has known to hold it for longest.
+    ///
+    /// Costs O(log n), and a look at each tube whose jobs are not noted yet or that shares ids with others.
+    pub fn find_job<W: World>(&self, world: &mut W, id: u64) -> Option<Name> {
+        let port = self.port.as_ref().filter(|_| (1..=ID_MAX).contains(&id))?;
+        let places = &port.whereabouts;
+        let mut names = places.hinted(id).chain(places.others());
+        names.find(|name| holds(world, port.db, name, id)).cloned()
+    }
+
+    /// A connection begins to use or watch a tube. `Err` if its key holds something else.
+    pub fn tie<W: World>(&mut self, world: &mut W, name: &[u8], tie: Tie) -> Result<(), WrongType> {
+        let Some(port) = &mut self.port else { return Ok(()) };
+        let key = world.open(port.db, name, Access::Look)?;
+        port.life.tie(name, tie, key.tube().map_or_else(Totals::default, |tube| tube.header().totals));
+        Ok(())
+    }
+
+    /// A connection begins to use or watch `default`, whatever its key holds.
+    pub fn tie_default(&mut self, tie: Tie) {
+        let Some(port) = &mut self.port else { return };
+        port.life.tie(DEFAULT, tie, Totals::default());
+    }
+
+    /// A connection uses or watches a tube no longer.
+    pub fn untie(&mut self, name: &[u8], tie: Tie) {
+        let Some(port) = &mut self.port else { return };
+        if port.life.untie(name, tie) {
+            // It may have been idle for long.
+            self.names.attend(port.db, name, AT_ONCE);
+        }
+    }
+
+    /// How many of the port's connections use a tube, and how many watch it.
+    pub fn ties(&self, db: u32, name: &[u8]) -> (u32, u32) {
+        self.port.as_ref().filter(|port| port.db == db).map_or((0, 0), |port| port.life.ties(name))
+    }
+
+    /// Whether one of the port's connections uses or watches a tube.
+    pub(super) fn is_attended(&self, db: u32, name: &[u8]) -> bool {
+        self.port.as_ref().is_some_and(|port| port.db == db && port.life.is_attended(name))
+    }
+
+    /// The tubes that are there in beanstalkd's eyes, in beanstalkd's order.
+    pub fn port_tubes(&self) -> &[Name] {
+        self.port.as_ref().map_or(&[], |port| port.life.list())
+    }
+
+    /// Whether a tube is there in beanstalkd's eyes.
+    pub fn is_port_tube(&self, name: &[u8]) -> bool {
+        self.port.as_ref().is_some_and(|port| port.life.has(name))
+    }
+
+    /// What a tube has counted since it last came to life, by what its key has counted in all.
+    pub fn since_birth(&self, name: &[u8], totals: Totals) -> Totals {
+        self.port.as_ref().map_or(totals, |port| port.life.since_birth(name, totals))
+    }
+
+    /// The jobs in a database.
+    pub fn jobs_in(&self, db: u32) -> Counts {
+        self.names.jobs_in(db)
+    }
+
+    /// A connection that watches very many tubes watches this one.
+    pub fn watch_wide<W: World>(&mut self, world: &mut W, name: &Name) {
+        let Some(port) = &mut self.port else { return };
+        let key = world.open(port.db, name, Access::Look).ok();
+        port.heads.watch(name, key.as_ref().and_then(Key::tube));
+    }
+
+    /// A connection watches this tube no longer, or no longer very many.
+    pub fn ignore_wide(&mut self, name: &[u8]) {
+        let Some(port) = &mut self.port else { return };
+        port.heads.ignore(name);
+    }
+
+    /// The tube with the most urgent ready job among very many that are all [watched so](Broker::watch_wide).
+    pub fn most_urgent(&self, watched: &Watched) -> Option<Name> {
+        self.port.as_ref()?.heads.first(watched)
+    }
+
+    /// No reserve finds a job in this tube, whatever was thought.
+    pub fn not_urgent(&mut self, name: &[u8]) {
+        self.port.iter_mut().for_each(|port| port.heads.update(name, None));
+    }
+
+    /// The reservation of the job `id` that is bound to this client.
+    pub fn held(&self, client: u64, id: u64) -> Option<Bound> {
+        self.sessions.held(client, id)
+    }
+
+    /// The reservation bound to this client that ends first, if it is one that still holds.
+    pub fn soonest_held<W: World>(&mut self, world: &mut W, client: u64, now_ms: u64) -> Option<Bound> {
+        while let Some(held) = self.sessions.soonest(client) {
+            let key = self.names.db_of(held.uid).and_then(|db| world.open(db, &held.name, Access::Look).ok());
+            let job = key.as_ref().and_then(Key::tube).and_then(|tube| tube.job(held.id));
+            let reservation =
+                job.and_then(|job| job.reservation).filter(|reservation| reservation.n == held.n);
+            match reservation.map(|reservation| reservation.deadline_ms) {
+                Some(deadline_ms) if deadline_ms > now_ms => return Some(Bound { deadline_ms, ..held }),
+                _ => self.sessions.ended(client, held.uid, &held.name, held.id),
+            }
+        }
+        None
+    }
+
+    /// Takes a waiter out of the line before its wait is over. `false` if a job is set aside for it: it is about to
+    /// be told.
+    pub fn leave(&mut self, waiter: u64) -> bool {
+        let stands = self.line.stands(waiter);
+        if stands {
+            self.line.leave(waiter);
+        }
+        stands
+    }
+
+    /// Puts a client in line again, at the place that its number gives it.
+    pub fn wait_again(&mut self, waiter: u64, wait: Wait) {
+        self.line.join_again(waiter, wait);
+    }
+
+    /// A connection of the port is closed: it waits no longer, and what it holds goes back at the next tick, or
+    /// when [`Broker::give_all_back`] is called.
+    pub fn client_closed(&mut self, client: u64, waiter: Option<u64>) {
+        if let Some((_, Some(grant))) = waiter.and_then(|waiter| self.line.leave(waiter)) {
+            self.take_back(&grant);
+        }
+        for Bound { uid, name, id, n, .. } in self.sessions.close(client) {
+            self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: true });
+        }
+    }
+
+    /// Whether jobs are to be given back that nobody holds any longer.
+    pub fn has_give_backs(&self) -> bool {
+        !self.give_backs.is_empty()
+    }
+
+    /// Gives back a slice of the jobs that nobody holds any longer.
+    pub fn give_all_back<W: World>(&mut self, world: &mut W, now_ms: u64) {
+        if self.role == Role::Primary {
+            self.give_back_slice(world, now_ms);
+        }
+    }
+
+    /// Makes happen what is due by now, a slice of it: before a job is chosen from tubes that are not looked at.
+    pub fn end_due<W: World>(&mut self, world: &mut W, now_ms: u64) {
+        if self.role != Role::Primary {
+            return;
+        }
+        for _ in 0..TUBES {
+            if self.names.next_ms().is_none_or(|at_ms| at_ms > now_ms)
+                || self.attend_next(world, now_ms).is_none()
+            {
+                break;
+            }
+        }
+    }
+
+    /// Serves a waiter that watches very many tubes, if one of them has a job.
+    pub(super) fn serve_wide<W: World>(&mut self, world: &mut W, db: u32, watched: &Watched, now_ms: u64) {
+        if let Some(name) = self.most_urgent(watched)
+            && let Ok(step) = Step::begin(self, world, db, &name, now_ms)
+        {
+            step.finish();
+        }
+    }
+
+    /// Databases changed places: the port's database may hold other tubes now.
+    pub(super) fn port_swapped<W: World>(&mut self, world: &mut W, a: u32, b: u32) {
+        if self.port.as_ref().is_some_and(|port| port.db == a || port.db == b) {
+            self.look_at_all(world);
+        }
+    }
+}
+
+fn holds<W: World>(world: &mut W, db: u32, name: &Name, id: u64) -> bool {
+    let key = world.open(db, name, Access::Look);
+    key.is_ok_and(|key| key.tube().is_some_and(|tube| tube.job(id).is_some()))
+}
+
+impl PortIndex {
+    /// Notes a slice of a tube's jobs.
+    fn note_slice<W: World>(&mut self, world: &mut W, name: &Name, from: u64) {
+        let Ok(key) = world.open(self.db, name, Access::Look) else {
+            return self.whereabouts.gone(name);
+        };
+        let mut doubtful = Vec::new();
+        let next = key.tube().and_then(|tube| {
+            tube.scan(from, None, JOBS, |job| {
+                if !self.whereabouts.offer(name, job.id) {
+                    doubtful.push(job.id);
+                }
+            })
+        });
+        drop(key);
+        let mut is_twin = false;
+        for id in doubtful {
+            let meant: Vec<Name> = self.whereabouts.hinted(id).cloned().collect();
+            if meant.iter().any(|other| other != name && holds(world, self.db, other, id)) {
+                is_twin = true;
+            } else {
+                self.whereabouts.put(name, id);
+            }
+        }
+        self.whereabouts.noted_up_to(name, next);
+        if is_twin {
+            self.whereabouts.is_twin(name);
+        }
+    }
+
+    /// Sweeps away a slice of the notes that lead nowhere.
+    fn sweep_slice<W: World>(&mut self, world: &mut W) {
+        let Some(mut after) = self.sweep.take() else { return };
+        for _ in 0..CHUNKS {
+            let Some((chunk, notes)) = self.whereabouts.chunk_after(after) else {
+                self.swept = self.whereabouts.noted();
+                return;
+            };
+            after = Some(chunk);
+            for (id, names) in notes {
+                if !names.iter().any(|name| holds(world, self.db, name, id)) {
+                    self.whereabouts.forget(id);
+                }
+            }
+        }
+        self.sweep = Some(after);
+    }
+}
