@@ -37,8 +37,10 @@ pub(super) mod flag {
     pub const MULTI: c_int = 1 << 1;
     pub const MASTER: c_int = 1 << 2;
     pub const AOF: c_int = 1 << 6;
+    pub const CLUSTER: c_int = 1 << 5;
     pub const MAXMEMORY: c_int = 1 << 8;
     pub const EVICT: c_int = 1 << 9;
+    pub const OOM: c_int = 1 << 10;
     pub const REPLICATED: c_int = 1 << 12;
     pub const LOADING: c_int = 1 << 13;
     pub const DENY_BLOCKING: c_int = 1 << 21;
@@ -336,6 +338,122 @@ pub(super) fn turn_event_loop() {
     unsafe extern "C" fn nothing(_: *mut c_void) {}
     // SAFETY: see the head of this file; the callback takes no data.
     unsafe { api!(RedisModule_EventLoopAddOneShot(Some(nothing), ptr::null_mut())) };
+}
+
+/// A callback of the event loop for a file descriptor.
+pub(super) type OnFd = unsafe extern "C" fn(c_int, *mut c_void, c_int);
+
+/// What the event loop is to tell about a file descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ready {
+    /// There is something to read, or to accept.
+    Input = 1,
+    /// There is room for output.
+    Room = 2,
+}
+
+/// Has the event loop call back whenever the file descriptor is ready; `false` if it takes no more.
+pub(super) fn watch_fd(fd: c_int, ready: Ready, callback: OnFd) -> bool {
+    // SAFETY: see the head of this file; the callback takes no data.
+    (unsafe { api!(RedisModule_EventLoopAdd(fd, ready as c_int, Some(callback), ptr::null_mut())) }) == OK
+}
+
+/// Ends [`watch_fd`], while the file descriptor is still open.
+pub(super) fn forget_fd(fd: c_int, ready: Ready) {
+    // SAFETY: see the head of this file.
+    unsafe { api!(RedisModule_EventLoopDel(fd, ready as c_int)) };
+}
+
+/// Has the event loop call back in its next turn.
+pub(super) fn next_turn(callback: unsafe extern "C" fn(*mut c_void)) {
+    // SAFETY: see the head of this file; the callback takes no data.
+    unsafe { api!(RedisModule_EventLoopAddOneShot(Some(callback), ptr::null_mut())) };
+}
+
+/// What Redis answered to a command that it was asked to run.
+pub(super) struct Answer(NonNull<raw::RedisModuleCallReply>);
+
+impl Answer {
+    fn kind(&self) -> c_int {
+        // SAFETY: the reply is alive.
+        unsafe { api!(RedisModule_CallReplyType(self.0.as_ptr())) }
+    }
+
+    /// The text of an error; `None` if it is something else.
+    pub(super) fn error(&self) -> Option<String> {
+        (self.kind() == REPLY_ERROR).then(|| text_of(self.0.as_ptr()))
+    }
+
+    /// The texts of an array within this array; empty if there is none.
+    pub(super) fn texts(&self, index: usize) -> Vec<String> {
+        // SAFETY: the reply is alive, and so are its elements.
+        let list = unsafe { api!(RedisModule_CallReplyArrayElement(self.0.as_ptr(), index)) };
+        if list.is_null() {
+            return Vec::new();
+        }
+        // SAFETY: as above.
+        let count = unsafe { api!(RedisModule_CallReplyLength(list)) };
+        (0..count)
+            // SAFETY: as above.
+            .map(|at| text_of(unsafe { api!(RedisModule_CallReplyArrayElement(list, at)) }))
+            .collect()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // SAFETY: the reply is freed once, here.
+        unsafe { api!(RedisModule_FreeCallReply(self.0.as_ptr())) };
+    }
+}
+
+const REPLY_ERROR: c_int = 1;
+
+/// The text of a reply that is a string or an error.
+fn text_of(reply: *mut raw::RedisModuleCallReply) -> String {
+    if reply.is_null() {
+        return String::new();
+    }
+    let mut len = 0;
+    // SAFETY: the reply is alive.
+    let text = unsafe { api!(RedisModule_CallReplyStringPtr(reply, &mut len)) };
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: Redis says that so many bytes stand there; they live as long as the reply.
+    let bytes = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) };
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Asks whether `PHEAN.APPLY key event` could run now, by all that Redis asks before it runs a command of a script:
+/// enough replicas, no trouble with its disk, no replica, the key's slot served here. The command itself must know
+/// that it is only asked.
+pub(super) fn try_apply(ctx: Ctx, key: &OwnedString) -> Option<Answer> {
+    // SAFETY: see the head of this file; the format says what follows: a string of Redis, then a C string.
+    let answer = unsafe {
+        api!(RedisModule_Call(ctx.0, c"PHEAN.APPLY".as_ptr(), c"ESMsc".as_ptr(), key.as_ptr(), c"".as_ptr()))
+    };
+    NonNull::new(answer).map(Answer)
+}
+
+/// `ACL GETUSER name`.
+pub(super) fn get_user(ctx: Ctx, name: &OwnedString) -> Option<Answer> {
+    // SAFETY: as above: a C string, then a string of Redis.
+    let answer = unsafe {
+        api!(RedisModule_Call(ctx.0, c"ACL".as_ptr(), c"Ecs".as_ptr(), c"GETUSER".as_ptr(), name.as_ptr()))
+    };
+    NonNull::new(answer).map(Answer)
+}
+
+/// Whether Redis has a database of this number.
+pub(super) fn has_database(ctx: Ctx, db: u32) -> bool {
+    // SAFETY: see the head of this file. A context of our own, because that of a configuration callback has no
+    // client, and so no database.
+    let own = unsafe { api!(RedisModule_GetDetachedThreadSafeContext(ctx.0)) };
+    let found = Ctx(own).select_db(db);
+    // SAFETY: the context is freed once, here.
+    unsafe { api!(RedisModule_FreeThreadSafeContext(own)) };
+    found
 }
 
 /// Whether a user may run a command, its keys included.

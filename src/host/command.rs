@@ -5,6 +5,7 @@ use std::ffi::c_int;
 use crate::commands::{self, Args, COMMANDS, Call, Client, Command, CommandError, Done, Keys, Reply, Verb};
 
 use super::api::{self, CmdFunc, Ctx, RedisModuleCtx, RedisModuleString, flag};
+use super::beanstalk;
 use super::guard::guard;
 use super::register::key_flags;
 use super::reply::RedisReply;
@@ -90,6 +91,9 @@ fn run(ctx: Ctx, command: &'static Command, arguments: Arguments<'_>) {
     let flags = ctx.flags();
     reply.knows(flags);
     let client = ctx.client_id();
+    if command.verb == Verb::Apply && beanstalk::is_asking() {
+        return reply.integer(0);
+    }
     if command.verb == Verb::Apply && !may_apply(ctx, flags, client) {
         return reply
             .error("NOPERM PHEAN.APPLY is for primaries and the append-only file; others need REPLICAOF");
@@ -138,7 +142,8 @@ impl State {
         let no_wait = flag::LUA | flag::MULTI | flag::DENY_BLOCKING | flag::REPLICATED | flag::LOADING;
         // Asked before anything is heard of: looking at keys elsewhere selects their databases.
         let db = ctx.selected_db();
-        let mut world = RedisWorld::in_command(ctx, flags, &mut self.waits, &self.listeners, arguments);
+        let mut world =
+            RedisWorld::in_command(ctx, flags, &mut self.waits, &mut self.door, &self.listeners, arguments);
         if state::has_news() {
             self.broker.catch_up(&mut world);
         }

@@ -8,6 +8,7 @@ use crate::broker::Settings;
 use crate::commands::{parse_seconds, seconds_text};
 
 use super::api::{CONFIG_MEMORY, Ctx, ERR, OK, OwnedString, RedisModuleString, api, bytes_of};
+use super::beanstalk;
 use super::guard::guard;
 use super::state::{self, State};
 
@@ -113,7 +114,8 @@ pub(super) fn register(ctx: Ctx) -> bool {
             ptr::null_mut(),
         ))
     };
-    if !seconds || size != OK || retries != OK || drain != OK {
+    let port = beanstalk::register(ctx);
+    if !port || !seconds || size != OK || retries != OK || drain != OK {
         return false;
     }
     // SAFETY: all settings are registered.

@@ -16,9 +16,11 @@ use super::state::{self, State, now_ms, now_us, tell};
 use super::world::RedisWorld;
 
 const ROLE_CHANGED: u64 = 0;
+const PERSISTENCE: u64 = 1;
 const FLUSHDB: u64 = 2;
 const LOADING: u64 = 3;
 const CLIENT_CHANGE: u64 = 4;
+const SHUTDOWN: u64 = 5;
 const REPLICA_CHANGE: u64 = 6;
 const CRON_LOOP: u64 = 8;
 const SWAPDB: u64 = 11;
@@ -26,11 +28,13 @@ const FORK_CHILD: u64 = 13;
 const ASYNC_LOAD: u64 = 14;
 const EVENTLOOP: u64 = 15;
 
-const EVENTS: [u64; 10] = [
+const EVENTS: [u64; 12] = [
     ROLE_CHANGED,
+    PERSISTENCE,
     FLUSHDB,
     LOADING,
     CLIENT_CHANGE,
+    SHUTDOWN,
     REPLICA_CHANGE,
     CRON_LOOP,
     SWAPDB,
@@ -38,6 +42,9 @@ const EVENTS: [u64; 10] = [
     ASYNC_LOAD,
     EVENTLOOP,
 ];
+
+const RDB_BEGINS_IN_CHILD: u64 = 0;
+const AOF_BEGINS_IN_CHILD: u64 = 1;
 
 /// The version of all the events that we subscribe to.
 const EVENT_VERSION: u64 = 1;
@@ -72,6 +79,7 @@ unsafe extern "C" fn on_event(
             state::enter(|state| {
                 state.listeners.look(ctx);
                 state.catch_up_with_clock(ctx);
+                state.door.look(ctx);
             });
         }
         (FORK_CHILD | REPLICA_CHANGE, 0) => {
@@ -80,7 +88,19 @@ unsafe extern "C" fn on_event(
         (ROLE_CHANGED | LOADING, _) => {
             let is_loading = event.id == LOADING && sub <= 2;
             let role = if is_loading { Role::Follower } else { state::role(ctx) };
-            state::enter(|state| state.become_role(ctx, role));
+            state::enter(|state| {
+                if event.id == ROLE_CHANGED && role == Role::Follower {
+                    state.door.close_all_soon("this server has become a replica");
+                }
+                state.become_role(ctx, role);
+            });
+        }
+        // Both are told of in the child that writes the file.
+        (PERSISTENCE, RDB_BEGINS_IN_CHILD | AOF_BEGINS_IN_CHILD) => {
+            state::enter(|state| state.door.leave_to_parent());
+        }
+        (SHUTDOWN, _) => {
+            state::enter(|state| state.door.shut_down(&mut state.broker));
         }
         (FLUSHDB, 1) => flushed(data),
         (SWAPDB, _) => swapped(data),
@@ -98,12 +118,19 @@ fn about_to_sleep(ctx: Ctx) {
     state::enter(|state| {
         state.timer.about_to_sleep = true;
         state.broker.lift_ids(state::take_highest_id());
+        let has_sessions = state.door.has_work();
+        if has_sessions {
+            state.run_sessions(ctx);
+        }
         if state::has_news() || state.broker.has_deliveries() {
-            let mut world = RedisWorld::outside(ctx, &mut state.waits, &state.listeners);
+            let mut world = RedisWorld::outside(ctx, &mut state.waits, &mut state.door, &state.listeners);
             state.broker.deliver(&mut world, now_ms());
         }
         state.waits.release();
         state.settle(ctx);
+        if state.door.has_work() {
+            state.door.settle(ctx);
+        }
     });
 }
 

@@ -9,6 +9,7 @@
 //! | `world` | Redis as the broker's world |
 //! | `command`, `register`, `reply` | commands: running, registering, replying |
 //! | `datatype`, `loading`, `trash` | the type `pheantube`: saving, loading, copying, freeing |
+//! | `beanstalk` | the beanstalk protocol's sockets on the event loop |
 //! | `waits` | clients that are kept waiting |
 //! | `timer` | the one timer |
 //! | `events` | what Redis tells modules |
@@ -17,6 +18,7 @@
 
 mod alloc;
 mod api;
+mod beanstalk;
 mod command;
 mod config;
 mod datatype;
@@ -102,7 +104,11 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     if info != OK || !events::subscribe(ctx) {
         return Err("the server lacks events that it needs".into());
     }
-    state::enter(|state| state.broker.set_role(state::role(ctx), 0));
+    let opened = state::enter(|state| {
+        state.broker.set_role(state::role(ctx), 0);
+        state.apply_port_settings(ctx)
+    });
+    opened.unwrap_or(Ok(())).map_err(|reason| format!("the beanstalk port cannot be opened: {reason}"))?;
     events::warn_of_eviction(ctx);
     Ok(())
 }

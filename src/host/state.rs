@@ -11,6 +11,7 @@ use crate::broker::{Broker, News, Role, Settings};
 use crate::queue::TIME_MAX_MS;
 
 use super::api::{self, Ctx, RedisModuleType, flag};
+use super::beanstalk::Door;
 use super::listeners::Listeners;
 use super::timer::Timer;
 use super::waits::Waits;
@@ -26,6 +27,7 @@ unsafe impl<T> Sync for MainThread<T> {}
 pub(super) struct State {
     pub(super) broker: Broker,
     pub(super) waits: Waits,
+    pub(super) door: Door,
     pub(super) timer: Timer,
     pub(super) listeners: Listeners,
     /// When the module was loaded (Unix ms).
@@ -59,6 +61,7 @@ pub(super) fn start(data_type: *mut RedisModuleType) {
     STATE.0.replace(Some(State {
         broker: Broker::new(Settings::default()),
         waits: Waits::default(),
+        door: Door::default(),
         timer: Timer::default(),
         listeners: Listeners::default(),
         started_ms: now_ms(),

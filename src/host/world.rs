@@ -7,6 +7,7 @@ use crate::broker::{Access, End, Key, Kind, Kinds, News, Record, World, WrongTyp
 use crate::queue::{Trash, Tube};
 
 use super::api::{self, Ctx, OwnedString, RawKey, RedisModuleString, flag, notify};
+use super::beanstalk::Door;
 use super::listeners::Listeners;
 use super::trash;
 use super::waits::Waits;
@@ -23,6 +24,7 @@ pub(super) struct Arguments<'a> {
 pub(super) struct RedisWorld<'a> {
     ctx: Ctx,
     waits: &'a mut Waits,
+    door: &'a mut Door,
     listeners: &'a Listeners,
     arguments: Arguments<'a>,
     /// Whether a client's command is running, and with which flags of its context.
@@ -37,18 +39,45 @@ impl<'a> RedisWorld<'a> {
         ctx: Ctx,
         flags: c_int,
         waits: &'a mut Waits,
+        door: &'a mut Door,
         listeners: &'a Listeners,
         arguments: Arguments<'a>,
     ) -> RedisWorld<'a> {
         let db = ctx.selected_db();
-        RedisWorld { ctx, waits, listeners, arguments, command: Some(flags), first_db: db, selected_db: db }
+        RedisWorld {
+            ctx,
+            waits,
+            door,
+            listeners,
+            arguments,
+            command: Some(flags),
+            first_db: db,
+            selected_db: db,
+        }
+    }
+
+    /// The world of a command that came to the beanstalk port. It can be counted without an event like any other:
+    /// `replicate_verbatim` passes nothing on where nobody listens.
+    pub(super) fn of_port(
+        ctx: Ctx,
+        flags: c_int,
+        waits: &'a mut Waits,
+        door: &'a mut Door,
+        listeners: &'a Listeners,
+    ) -> RedisWorld<'a> {
+        RedisWorld::in_command(ctx, flags, waits, door, listeners, Arguments { strings: &[], bytes: &[] })
     }
 
     /// The world of a timer or an event.
-    pub(super) fn outside(ctx: Ctx, waits: &'a mut Waits, listeners: &'a Listeners) -> RedisWorld<'a> {
+    pub(super) fn outside(
+        ctx: Ctx,
+        waits: &'a mut Waits,
+        door: &'a mut Door,
+        listeners: &'a Listeners,
+    ) -> RedisWorld<'a> {
         let db = ctx.selected_db();
         let arguments = Arguments { strings: &[], bytes: &[] };
-        RedisWorld { ctx, waits, listeners, arguments, command: None, first_db: db, selected_db: db }
+        RedisWorld { ctx, waits, door, listeners, arguments, command: None, first_db: db, selected_db: db }
     }
 
     fn select(&mut self, db: u32) -> bool {
@@ -135,11 +164,17 @@ impl World for RedisWorld<'_> {
     }
 
     fn may_have(&mut self, waiter: u64, _db: u32, name: &[u8]) -> bool {
-        self.waits.may_have(waiter, name)
+        match self.door.waiting(waiter) {
+            Some(_) => self.door.may_have(name),
+            None => self.waits.may_have(waiter, name),
+        }
     }
 
     fn end_wait(&mut self, waiter: u64, end: End<'_>) {
-        self.waits.end(waiter, end);
+        match self.door.waiting(waiter) {
+            Some(fd) => self.door.end_wait(fd, end),
+            None => self.waits.end(waiter, end),
+        }
     }
 
     fn discard(&mut self, trash: Trash) {

@@ -1,0 +1,136 @@
+//! Moving bytes between sockets and sessions.
+
+use std::ffi::{c_int, c_void};
+use std::os::fd::RawFd;
+
+use super::super::api::{self, Ready};
+use super::super::guard::guard;
+use super::super::state::{self, now_ms};
+use super::listen::on_input;
+use super::{Connection, Door};
+
+/// So much is read from a connection in one turn of the event loop, in bytes.
+const READ: usize = 64 * 1024;
+
+/// A connection that has taken nothing of its output for so long, in milliseconds, is closed.
+const STALLED_MS: u64 = 30_000;
+
+impl Door {
+    /// Reads what is there, once, so that one connection does not keep the others waiting.
+    pub(super) fn read(&mut self, fd: RawFd) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(READ, 0);
+        if let Some(connection) = self.at(fd) {
+            match connection.stream.read(&mut buffer) {
+                Ok(Some(0)) => {
+                    connection.ended = true;
+                    connection.session.end_of_input();
+                }
+                Ok(Some(count)) => {
+                    connection.session.feed(buffer.get(..count).unwrap_or_default());
+                    self.counters.input_bytes += count as u64;
+                }
+                Ok(None) => {}
+                Err(_) => connection.broken = true,
+            }
+        }
+        self.buffer = buffer;
+        self.watch_input(fd);
+        self.run_soon(fd);
+    }
+
+    /// Has the event loop tell of input exactly while the session wants it.
+    pub(super) fn watch_input(&mut self, fd: RawFd) {
+        let Some(connection) = self.at(fd) else { return };
+        let wants = !connection.broken && !connection.ended && connection.session.wants_input();
+        if wants == connection.reading {
+            return;
+        }
+        connection.reading = wants;
+        if !wants {
+            api::forget_fd(fd, Ready::Input);
+        } else if !api::watch_fd(fd, Ready::Input, on_input) {
+            connection.broken = true;
+            self.run_soon(fd);
+        }
+    }
+
+    /// Sends as much as the connection takes.
+    pub(super) fn send(&mut self, fd: RawFd) {
+        let Some(connection) = self.at(fd) else { return };
+        connection.sending = false;
+        let mut sent = 0;
+        while !connection.broken && !connection.session.output().is_empty() {
+            match connection.stream.write(connection.session.output().as_slice()) {
+                Ok(Some(count)) if count > 0 => {
+                    connection.session.output().consume(count);
+                    sent += count;
+                }
+                Ok(_) => break,
+                Err(_) => connection.broken = true,
+            }
+        }
+        let is_empty = connection.session.output().is_empty();
+        let waits = !connection.broken && !is_empty;
+        if waits && (sent > 0 || !connection.writing) {
+            connection.stalled_ms = now_ms();
+        }
+        if waits != connection.writing {
+            connection.writing = waits;
+            if !waits {
+                api::forget_fd(fd, Ready::Room);
+            } else if !api::watch_fd(fd, Ready::Room, on_room) {
+                connection.broken = true;
+            }
+        }
+        let session = &connection.session;
+        if connection.broken || (is_empty && (session.is_over() || session.has_work())) {
+            self.run_soon(fd);
+        }
+        self.counters.output_bytes += sent as u64;
+        self.watch_input(fd);
+    }
+
+    /// Sends to all who have something to be sent.
+    pub(super) fn send_all(&mut self) {
+        let mut sending = std::mem::take(&mut self.sending);
+        sending.drain(..).for_each(|fd| self.send(fd));
+        self.sending = sending;
+    }
+
+    /// Closes connections that do not read what they asked for.
+    pub(super) fn cut_off_stalled(&mut self, now_ms: u64) {
+        let is_stalled = |connection: &Connection| {
+            connection.writing && !connection.broken && connection.stalled_ms + STALLED_MS <= now_ms
+        };
+        let stalled: Vec<RawFd> =
+            self.connections.iter().flatten().filter(|it| is_stalled(it)).map(|it| it.stream.fd()).collect();
+        for fd in stalled {
+            let Some(connection) = self.at(fd) else { continue };
+            connection.broken = true;
+            let len = connection.session.output().len();
+            self.run_soon(fd);
+            self.counters.cut_off += 1;
+            self.complain(&format!(
+                "phean.port closes a connection that has read nothing for {} seconds, with {len} bytes left to send",
+                STALLED_MS / 1000
+            ));
+        }
+    }
+}
+
+pub(super) unsafe extern "C" fn on_room(fd: c_int, _: *mut c_void, _: c_int) {
+    guard((), || {
+        state::enter(|state| state.door.send(fd));
+    });
+}
+
+/// The append-only file was written since this was asked for.
+pub(super) unsafe extern "C" fn on_turn(_: *mut c_void) {
+    guard((), || {
+        state::enter(|state| {
+            state.door.turning = false;
+            state.door.send_all();
+        });
+    });
+}

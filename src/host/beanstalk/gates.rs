@@ -1,0 +1,226 @@
+//! What Redis checks before it runs a client's command, checked for the commands of the port.
+//!
+//! Answers hold for one batch: everything that the sessions do between two sleeps of the server.
+
+use std::cell::Cell;
+use std::ffi::c_int;
+
+use super::super::api::{self, Ctx, OwnedString, flag};
+use crate::beanstalk::{Facts, Gates, Refusal, Trouble};
+use crate::commands::quoted;
+
+use super::facts;
+
+/// So many answers about rights are kept in one batch.
+const RIGHTS: usize = 32;
+
+/// At most one line of the log tells of refusals in so many milliseconds.
+const COMPLAINT_MS: u64 = 5_000;
+
+/// What is kept between batches.
+pub(super) struct Memory {
+    user: OwnedString,
+    /// Any key, for questions that are about none.
+    no_key: OwnedString,
+    rights: Vec<Right>,
+    /// How many of them are of this batch.
+    rights_used: usize,
+    /// The tubes that are asked about in this batch, in a cluster.
+    slots: Vec<(Box<[u8]>, bool)>,
+    quiet_until_ms: u64,
+    left_out: u64,
+    facts: facts::Known,
+}
+
+struct Right {
+    command: &'static str,
+    tube: Vec<u8>,
+    granted: bool,
+}
+
+impl Memory {
+    pub(super) fn new(user: &str) -> Memory {
+        Memory {
+            user: OwnedString::new(user.as_bytes()),
+            no_key: OwnedString::new(b"phean.port"),
+            rights: Vec::new(),
+            rights_used: 0,
+            slots: Vec::new(),
+            quiet_until_ms: 0,
+            left_out: 0,
+            facts: facts::Known::look(),
+        }
+    }
+
+    pub(super) fn set_user(&mut self, user: &str) {
+        self.user = OwnedString::new(user.as_bytes());
+    }
+
+    pub(super) fn user(&self) -> &OwnedString {
+        &self.user
+    }
+
+    /// Whether the port's user may run this command on this tube.
+    pub(super) fn may_use(&mut self, command: &'static str, tube: &[u8]) -> bool {
+        let known = self.rights.iter().take(self.rights_used);
+        let mut known = known.filter(|right| right.command == command && *right.tube == *tube);
+        if let Some(right) = known.next() {
+            return right.granted;
+        }
+        let granted = api::user_may_run(&self.user, &[command.as_bytes(), tube]);
+        if self.rights_used == RIGHTS {
+            self.rights_used = 0;
+        }
+        match self.rights.get_mut(self.rights_used) {
+            Some(right) => {
+                (right.command, right.granted) = (command, granted);
+                right.tube.clear();
+                right.tube.extend_from_slice(tube);
+            }
+            None => self.rights.push(Right { command, tube: tube.into(), granted }),
+        }
+        self.rights_used += 1;
+        granted
+    }
+
+    /// What was found out holds no longer: rights and slots may have changed.
+    pub(super) fn forget(&mut self) {
+        self.rights_used = 0;
+        self.slots.clear();
+    }
+
+    /// Tells the log, but not too often.
+    fn complain(&mut self, ctx: Ctx, now_ms: u64, text: &str) {
+        if now_ms < self.quiet_until_ms {
+            self.left_out += 1;
+            return;
+        }
+        let others = match std::mem::take(&mut self.left_out) {
+            0 => String::new(),
+            count => format!(" ({count} more like this since the last time)"),
+        };
+        self.quiet_until_ms = now_ms + COMPLAINT_MS;
+        ctx.log(c"warning", &format!("a client of phean.port was refused: {text}{others}"));
+    }
+}
+
+/// The gates, for the time of one batch.
+pub(super) struct Gatekeeper<'a> {
+    ctx: Ctx,
+    flags: c_int,
+    now_ms: u64,
+    started_ms: u64,
+    memory: &'a mut Memory,
+    /// Whether something may be written, once that was asked.
+    write: Option<bool>,
+}
+
+impl<'a> Gatekeeper<'a> {
+    pub(super) fn new(
+        ctx: Ctx,
+        flags: c_int,
+        now_ms: u64,
+        started_ms: u64,
+        memory: &'a mut Memory,
+    ) -> Gatekeeper<'a> {
+        memory.forget();
+        Gatekeeper { ctx, flags, now_ms, started_ms, memory, write: None }
+    }
+
+    fn ask_to_write(&mut self) -> bool {
+        if self.flags & flag::MASTER == 0 {
+            self.memory.complain(self.ctx, self.now_ms, "this server is a replica, which takes no writes");
+            return false;
+        }
+        match ask(self.ctx, &self.memory.no_key) {
+            Err(reason) if !is_about_slots(&reason) => {
+                self.memory.complain(self.ctx, self.now_ms, &reason);
+                false
+            }
+            _ => true,
+        }
+    }
+}
+
+impl Gates for Gatekeeper<'_> {
+    fn may_write(&mut self, grows: bool) -> Result<(), Refusal> {
+        if grows && self.flags & flag::OOM != 0 {
+            return Err(Refusal::OutOfMemory);
+        }
+        let may = match self.write {
+            Some(may) => may,
+            None => self.ask_to_write(),
+        };
+        self.write = Some(may);
+        if may { Ok(()) } else { Err(Refusal::NotNow) }
+    }
+
+    fn may_use(&mut self, command: &'static str, tube: &[u8]) -> bool {
+        self.memory.may_use(command, tube)
+    }
+
+    fn is_local(&mut self, tube: &[u8]) -> bool {
+        if self.flags & flag::CLUSTER == 0 {
+            return true;
+        }
+        if let Some((_, local)) = self.memory.slots.iter().find(|(name, _)| **name == *tube) {
+            return *local;
+        }
+        let local =
+            ask(self.ctx, &OwnedString::new(tube)).err().is_none_or(|reason| !is_about_slots(&reason));
+        if self.memory.slots.len() < RIGHTS {
+            self.memory.slots.push((tube.into(), local));
+        }
+        local
+    }
+
+    fn trouble(&mut self, tube: &[u8], trouble: Trouble) {
+        let tube = quoted(tube);
+        let text = match trouble {
+            Trouble::WrongType => format!("the key '{tube}' holds something that is no tube"),
+            Trouble::NotAllowed => {
+                let user = self.memory.user.as_ptr().cast_const();
+                format!(
+                    "the user '{}' (phean.user) has no right to do this to tube '{tube}'",
+                    quoted(api::bytes_of(&user))
+                )
+            }
+            Trouble::NotLocal => {
+                format!("the slot of tube '{tube}' is served by another node of the cluster")
+            }
+            Trouble::NoIdsLeft => "all job ids are used up".into(),
+        };
+        self.memory.complain(self.ctx, self.now_ms, &text);
+    }
+
+    fn facts(&mut self) -> Facts {
+        self.memory.facts.now(self.now_ms.saturating_sub(self.started_ms) / 1000)
+    }
+}
+
+thread_local! {
+    /// Whether PHEAN.APPLY is only asked whether it could run.
+    static ASKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the running PHEAN.APPLY is only asked whether it could run, and has nothing to do.
+pub(in crate::host) fn is_asking() -> bool {
+    ASKING.get()
+}
+
+/// Asks Redis whether a write to this key would be let through now; if not, why. PHEAN.APPLY is the command to ask
+/// for, because it is no client's: it shows up in `INFO commandstats`.
+fn ask(ctx: Ctx, key: &OwnedString) -> Result<(), String> {
+    ASKING.set(true);
+    let answer = api::try_apply(ctx, key);
+    ASKING.set(false);
+    match answer {
+        Some(answer) => answer.error().map_or(Ok(()), Err),
+        None => Err("Redis does not say why".into()),
+    }
+}
+
+/// Whether Redis refused because of the cluster's slots. It has no code for that.
+fn is_about_slots(reason: &str) -> bool {
+    reason.contains("non local key") || reason.contains("the cluster is down")
+}

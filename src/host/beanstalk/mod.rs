@@ -1,0 +1,296 @@
+//! The beanstalk protocol's door: its sockets on the event loop of Redis, and the turns of its sessions.
+//!
+//! The callbacks of file descriptors run in the middle of slow scripts and while data are loaded, so they only move
+//! bytes: input into the sessions, output out of them. The sessions run when the server is about to sleep
+//! ([`State::run_sessions`]), and their answers leave after Redis has written the append-only file, in the event
+//! loop's next turn; at once, if there is no such file.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `listen` | listening, and letting connections in |
+//! | `flow` | moving bytes |
+//! | `turn` | the turns of the sessions |
+//! | `settings` | `phean.host` and its like |
+//! | `socket` | listening and connected sockets |
+//! | `gates` | what Redis checks before it runs a command |
+//! | `facts` | what `stats` tells of the process |
+
+mod facts;
+mod flow;
+mod gates;
+mod listen;
+mod settings;
+mod socket;
+mod turn;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::RawFd;
+
+use crate::beanstalk::{Port, PortSettings, Session};
+use crate::broker::{Broker, End};
+
+use super::api::{self, Ctx, Ready, RedisModuleInfoCtx, flag, info_field};
+use super::state::{State, now_ms};
+use flow::on_turn;
+use gates::Memory;
+use listen::on_input;
+use settings::Settings;
+use socket::{Listener, Stream};
+
+pub(super) use gates::is_asking;
+pub(super) use settings::register;
+
+/// How often to look for connections that take nothing of their output, in milliseconds.
+const STALLS_EACH_MS: u64 = 1_000;
+
+/// At most one line of the log tells of refused connections in so many milliseconds.
+const COMPLAINT_MS: u64 = 5_000;
+
+/// A connection.
+struct Connection {
+    stream: Stream,
+    session: Session,
+    /// Whether the event loop tells of input, and of room for output.
+    reading: bool,
+    writing: bool,
+    /// Whether it stands among those that run next, and among those that have something to send.
+    due: bool,
+    sending: bool,
+    /// Whether the peer will send no more.
+    ended: bool,
+    /// Whether it is to be closed without another word.
+    broken: bool,
+    /// Whether its user was not looked at yet.
+    is_new: bool,
+    /// Since when it has taken nothing of its output (Unix ms).
+    stalled_ms: u64,
+}
+
+/// What is there only while the port is on.
+struct Inside {
+    port: Port,
+    memory: Memory,
+}
+
+/// Where the port listens.
+#[derive(Default)]
+struct Address {
+    tcp: Option<(String, u16)>,
+    unix: Option<String>,
+}
+
+/// Numbers for `INFO phean`.
+#[derive(Default)]
+struct Counters {
+    accepted: u64,
+    rejected: u64,
+    cut_off: u64,
+    input_bytes: u64,
+    output_bytes: u64,
+}
+
+/// The port's sockets and sessions.
+#[derive(Default)]
+pub(super) struct Door {
+    settings: Settings,
+    address: Address,
+    tcp: Option<Listener>,
+    unix: Option<Listener>,
+    inside: Option<Box<Inside>>,
+    /// By file descriptor.
+    connections: Vec<Option<Box<Connection>>>,
+    clients: BTreeMap<u64, RawFd>,
+    last_client: u64,
+    due: VecDeque<RawFd>,
+    sending: Vec<RawFd>,
+    buffer: Vec<u8>,
+    /// Whether the event loop will call `on_turn`.
+    turning: bool,
+    /// Whether a timer looks for the end of a pause.
+    polling: bool,
+    /// Whether no more connections could be opened, so that the listeners rest until the next look.
+    resting: bool,
+    /// Why all connections are to be closed.
+    closing: Option<&'static str>,
+    /// As many clients as Redis takes, and with them file descriptors.
+    redis_maxclients: u64,
+    counters: Counters,
+    quiet_until_ms: u64,
+    stalls_looked_ms: u64,
+}
+
+impl Door {
+    fn at(&mut self, fd: RawFd) -> Option<&mut Connection> {
+        self.slot(fd)?.as_deref_mut()
+    }
+
+    fn slot(&mut self, fd: RawFd) -> Option<&mut Option<Box<Connection>>> {
+        self.connections.get_mut(usize::try_from(fd).ok()?)
+    }
+
+    /// Has the session run when the server is next about to sleep.
+    fn run_soon(&mut self, fd: RawFd) {
+        if let Some(connection) = self.at(fd)
+            && !connection.due
+        {
+            connection.due = true;
+            self.due.push_back(fd);
+        }
+    }
+
+    /// Has the session's output sent at the end of this turn.
+    fn send_soon(&mut self, fd: RawFd) {
+        if let Some(connection) = self.at(fd)
+            && !connection.sending
+            && !connection.writing
+        {
+            connection.sending = true;
+            self.sending.push(fd);
+        }
+    }
+
+    fn turn_event_loop(&mut self) {
+        if !self.turning {
+            self.turning = true;
+            api::next_turn(on_turn);
+        }
+    }
+
+    /// All connections will be closed when the server is next about to sleep.
+    pub(super) fn close_all_soon(&mut self, why: &'static str) {
+        self.closing = Some(why);
+    }
+
+    /// The connection of a waiter, if it is one of the port's.
+    pub(super) fn waiting(&self, waiter: u64) -> Option<RawFd> {
+        let client = self.inside.as_ref()?.port.client_waiting(waiter)?;
+        self.clients.get(&client).copied()
+    }
+
+    /// Whether the port's user may still have a job of this tube.
+    pub(super) fn may_have(&self, name: &[u8]) -> bool {
+        let inside = self.inside.as_ref();
+        inside.is_some_and(|inside| api::user_may_run(inside.memory.user(), &[b"PHEAN.RESERVE", name]))
+    }
+
+    /// A connection's wait is over.
+    pub(super) fn end_wait(&mut self, fd: RawFd, end: End<'_>) {
+        let index = usize::try_from(fd).unwrap_or(usize::MAX);
+        let connection = self.connections.get_mut(index).and_then(Option::as_deref_mut);
+        let (Some(inside), Some(connection)) = (&mut self.inside, connection) else { return };
+        inside.port.end_wait(&mut connection.session, end, now_ms());
+        self.run_soon(fd);
+        self.send_soon(fd);
+    }
+
+    /// Whether there is something to be done before the server sleeps.
+    #[inline]
+    pub(super) fn has_work(&self) -> bool {
+        !self.due.is_empty() || !self.sending.is_empty() || self.closing.is_some()
+    }
+
+    /// What was done is told: at once if no append-only file is written, else once it was written, which Redis does
+    /// after this.
+    pub(super) fn settle(&mut self, ctx: Ctx) {
+        if !self.sending.is_empty() {
+            if ctx.has(flag::AOF) {
+                self.turn_event_loop();
+            } else {
+                self.send_all();
+            }
+        }
+        if !self.due.is_empty() && !self.polling {
+            self.turn_event_loop();
+        }
+    }
+
+    /// Looks after what nothing tells of. Called some ten times a second.
+    pub(super) fn look(&mut self, ctx: Ctx) {
+        if self.inside.is_none() {
+            return;
+        }
+        self.redis_maxclients = ctx.server_info(c"clients", c"maxclients").unwrap_or(u64::MAX);
+        if std::mem::take(&mut self.resting) {
+            for listener in self.listeners() {
+                api::watch_fd(listener.fd(), Ready::Input, on_input);
+            }
+        }
+        let now_ms = now_ms();
+        if now_ms >= self.stalls_looked_ms + STALLS_EACH_MS {
+            self.stalls_looked_ms = now_ms;
+            self.cut_off_stalled(now_ms);
+        }
+    }
+
+    /// Tells the log, but not too often.
+    fn complain(&mut self, text: &str) {
+        let now_ms = now_ms();
+        if now_ms >= self.quiet_until_ms {
+            self.quiet_until_ms = now_ms + COMPLAINT_MS;
+            api::log(std::ptr::null_mut(), c"warning", text);
+        }
+    }
+
+    /// In a child of the server, which would otherwise hold the sockets open: closes them there. Nothing may be told
+    /// to the event loop, which the child shares.
+    pub(super) fn leave_to_parent(&self) {
+        let listeners = self.listeners().map(Listener::fd);
+        listeners.chain(self.clients.values().copied()).for_each(socket::close_in_child);
+    }
+
+    /// The server ends, and the append-only file is written: the last answers leave.
+    pub(super) fn shut_down(&mut self, broker: &mut Broker) {
+        self.send_all();
+        self.close_all(broker, "the server ends");
+        for listener in [self.tcp.take(), self.unix.take()].into_iter().flatten() {
+            api::forget_fd(listener.fd(), Ready::Input);
+            listener.end();
+        }
+    }
+
+    /// Fields of `INFO phean`.
+    pub(super) fn show(&self, ctx: *mut RedisModuleInfoCtx) {
+        let counters = &self.counters;
+        info_field(ctx, c"port_connections", self.clients.len() as u64);
+        info_field(ctx, c"port_total_connections", counters.accepted);
+        info_field(ctx, c"port_rejected_connections", counters.rejected);
+        info_field(ctx, c"port_cut_off_connections", counters.cut_off);
+        info_field(ctx, c"port_input_bytes", counters.input_bytes);
+        info_field(ctx, c"port_output_bytes", counters.output_bytes);
+    }
+}
+
+impl State {
+    /// Acts upon the settings.
+    pub(super) fn apply_port_settings(&mut self, ctx: Ctx) -> Result<(), String> {
+        let settings = self.door.settings.clone();
+        let db = settings.database;
+        if db != 0 && ctx.has(flag::CLUSTER) {
+            return Err("in a cluster there is only database 0".into());
+        }
+        if db != 0 && !api::has_database(ctx, db) {
+            return Err(format!("there is no database {db}"));
+        }
+        self.door.listen()?;
+        let has_changed = self.door.inside.as_ref().is_some_and(|inside| inside.port.settings().db != db);
+        if has_changed || !settings.is_on() {
+            let why = if has_changed { "phean.database has changed" } else { "phean.port is off" };
+            self.door.close_all(&mut self.broker, why);
+            if let Some(inside) = self.door.inside.take() {
+                inside.port.end(&mut self.broker);
+            }
+        }
+        if !settings.is_on() {
+            return Ok(());
+        }
+        self.door.redis_maxclients = ctx.server_info(c"clients", c"maxclients").unwrap_or(u64::MAX);
+        match &mut self.door.inside {
+            Some(inside) => inside.memory.set_user(&settings.user),
+            None => {
+                let port = Port::new(PortSettings { db }, &mut self.broker);
+                self.door.inside = Some(Box::new(Inside { port, memory: Memory::new(&settings.user) }));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! The turns of the sessions.
+
+use std::ffi::c_void;
+use std::os::fd::RawFd;
+
+use crate::beanstalk::Port;
+use crate::broker::Broker;
+
+use super::super::api::{self, Ctx, Ready, RedisModuleCtx, flag};
+use super::super::guard::guard;
+use super::super::state::{self, State, now_ms};
+use super::super::world::RedisWorld;
+use super::gates::{Gatekeeper, Memory};
+use super::{Door, Inside};
+
+/// How often to look whether clients are still paused, in milliseconds: nothing tells.
+const POLL_MS: u64 = 10;
+
+impl State {
+    /// Runs the sessions that have something to do, each of them a while. Nothing runs while clients are paused.
+    pub(in crate::host) fn run_sessions(&mut self, ctx: Ctx) {
+        if let Some(why) = self.door.closing.take() {
+            self.door.close_all(&mut self.broker, why);
+        }
+        if self.door.due.is_empty() {
+            return;
+        }
+        let flags = ctx.flags();
+        if flags & flag::MASTER != 0 && api::avoid_replica_traffic() {
+            return self.door.poll(ctx);
+        }
+        let Some(mut inside) = self.door.inside.take() else { return self.door.due.clear() };
+        if state::has_news() {
+            let mut world = RedisWorld::outside(ctx, &mut self.waits, &mut self.door, &self.listeners);
+            self.broker.catch_up(&mut world);
+        }
+        let Inside { port, memory } = &mut *inside;
+        let mut is_on = None;
+        if self.door.has_new() {
+            is_on = Some(is_user_on(ctx, memory));
+        }
+        let mut gates = Gatekeeper::new(ctx, flags, now_ms(), self.started_ms, memory);
+        for _ in 0..self.door.due.len() {
+            let Some(fd) = self.door.due.pop_front() else { break };
+            let Some(mut connection) = self.door.slot(fd).and_then(Option::take) else { continue };
+            connection.due = false;
+            if std::mem::take(&mut connection.is_new) && is_on == Some(false) {
+                connection.broken = true;
+                self.door.complain("phean.port refuses a connection: phean.user is off, or missing");
+            }
+            if !connection.broken {
+                let mut world =
+                    RedisWorld::of_port(ctx, flags, &mut self.waits, &mut self.door, &self.listeners);
+                port.run(&mut connection.session, &mut self.broker, &mut world, &mut gates, now_ms());
+            }
+            let is_empty = connection.session.output().is_empty();
+            let is_over = connection.broken || (connection.session.is_over() && is_empty);
+            let has_work = connection.session.has_work();
+            if let Some(slot) = self.door.slot(fd) {
+                *slot = Some(connection);
+            }
+            if is_over {
+                self.door.close(&mut self.broker, port, fd);
+                continue;
+            }
+            // What has output goes on when that was sent.
+            if !is_empty {
+                self.door.send_soon(fd);
+            } else if has_work {
+                self.door.run_soon(fd);
+            }
+            self.door.watch_input(fd);
+        }
+        self.door.inside = Some(inside);
+    }
+}
+
+impl Door {
+    pub(super) fn has_new(&mut self) -> bool {
+        let due = std::mem::take(&mut self.due);
+        let has_new = due.iter().any(|fd| self.at(*fd).is_some_and(|connection| connection.is_new));
+        self.due = due;
+        has_new
+    }
+
+    /// Looks again after a while.
+    pub(super) fn poll(&mut self, ctx: Ctx) {
+        if !self.polling {
+            self.polling = true;
+            ctx.create_timer(POLL_MS, Some(on_poll));
+        }
+    }
+
+    /// Closes a connection. What its client had reserved goes back.
+    pub(super) fn close(&mut self, broker: &mut Broker, port: &mut Port, fd: RawFd) {
+        let Some(connection) = self.slot(fd).and_then(Option::take) else { return };
+        if connection.reading {
+            api::forget_fd(fd, Ready::Input);
+        }
+        if connection.writing {
+            api::forget_fd(fd, Ready::Room);
+        }
+        self.clients.remove(&connection.session.client());
+        port.close(connection.session, broker);
+        connection.stream.end();
+    }
+
+    /// Closes all connections.
+    pub(super) fn close_all(&mut self, broker: &mut Broker, why: &str) {
+        let Some(mut inside) = self.inside.take() else { return };
+        if !self.clients.is_empty() {
+            let count = self.clients.len();
+            api::log(
+                std::ptr::null_mut(),
+                c"notice",
+                &format!("phean.port closes {count} connections: {why}"),
+            );
+        }
+        let fds: Vec<RawFd> = self.clients.values().copied().collect();
+        fds.into_iter().for_each(|fd| self.close(broker, &mut inside.port, fd));
+        self.due.clear();
+        self.sending.clear();
+        self.inside = Some(inside);
+    }
+}
+
+/// Whether the user exists and is on, as Redis asks of clients that authenticate.
+fn is_user_on(ctx: Ctx, memory: &Memory) -> bool {
+    api::get_user(ctx, memory.user()).is_some_and(|user| user.texts(1).iter().any(|flag| flag == "on"))
+}
+
+pub(super) unsafe extern "C" fn on_poll(_: *mut RedisModuleCtx, _: *mut c_void) {
+    guard((), || {
+        state::enter(|state| state.door.polling = false);
+    });
+}
