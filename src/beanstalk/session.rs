@@ -1,54 +1,82 @@
 //! One connection.
 
-/// Bytes to be sent.
-#[derive(Default)]
-pub struct Output {
-    bytes: Vec<u8>,
-    sent: usize,
+use std::rc::Rc;
+
+use crate::broker::{Name, Watched};
+
+use super::answer::{Answer, BAD_FORMAT};
+use super::input::{Input, Line};
+use super::output::Output;
+use super::parse::Put;
+
+/// No more input is wanted while so much of it stands here unread, a body that is arriving aside.
+pub const INPUT_MAX: usize = 64 * 1024;
+
+/// No command is begun while so much output stands here unsent. One reply may go far beyond it.
+pub const OUTPUT_MAX: usize = 1024 * 1024;
+
+/// A reserve that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// The waiter's number in the line.
+    pub(super) number: u64,
+    /// When it gives up (Unix ms); `u64::MAX` for never.
+    pub(super) until_ms: u64,
 }
 
-impl Output {
-    /// What is still to be sent.
-    pub fn as_slice(&self) -> &[u8] {
-        &self.bytes[self.sent..]
-    }
-
-    /// How many bytes are still to be sent.
-    pub fn len(&self) -> usize {
-        self.bytes.len() - self.sent
-    }
-
-    /// Whether everything is sent.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// So many bytes were sent.
-    pub fn consume(&mut self, count: usize) {
-        self.sent = self.bytes.len().min(self.sent + count);
-        if self.is_empty() {
-            self.bytes.clear();
-            self.sent = 0;
-        }
-    }
-
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
+/// What is to be done with the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// A command line comes next.
+    Command,
+    /// The rest of a line that was too long comes next.
+    Overlong,
+    /// A job's body comes next.
+    Body(Put),
+    /// So many bytes are thrown away, and then answered with this.
+    Discard(u64, Answer),
+    /// A reserve waits in line.
+    Waiting(Waiting),
+    /// Its time in line is over: it times out, or its margin has come, or it goes on waiting.
+    Woken(Waiting),
 }
 
 /// One connection.
 pub struct Session {
-    client: u64,
-    input: Vec<u8>,
-    output: Output,
+    pub(super) client: u64,
+    pub(super) input: Input,
+    pub(super) output: Output,
+    pub(super) stage: Stage,
+    /// The tube that jobs are put into.
+    pub(super) used: Name,
+    /// The tubes that jobs are taken from.
+    pub(super) watched: Rc<Watched>,
+    /// Whether it watches very many tubes.
+    pub(super) is_wide: bool,
+    pub(super) is_producer: bool,
+    pub(super) is_worker: bool,
     half_closed: bool,
     over: bool,
+    /// With less input than this, there is nothing to be done.
+    needs: usize,
 }
 
 impl Session {
-    pub(super) fn new(client: u64) -> Session {
-        Session { client, input: Vec::new(), output: Output::default(), half_closed: false, over: false }
+    pub(super) fn new(client: u64, used: Name, watched: Rc<Watched>) -> Session {
+        Session {
+            client,
+            input: Input::default(),
+            output: Output::default(),
+            stage: Stage::Command,
+            used,
+            watched,
+            is_wide: false,
+            is_producer: false,
+            is_worker: false,
+            half_closed: false,
+            over: false,
+            needs: 1,
+        }
     }
 
     /// The connection's client id, as the host chose it.
@@ -56,9 +84,26 @@ impl Session {
         self.client
     }
 
-    /// Takes bytes that arrived. All of them are taken, whatever [`Session::wants_input`] says.
+    /// Takes bytes that arrived. All of them are taken, whatever [`Session::wants_input`] says; what is only to be
+    /// thrown away is not kept.
     pub fn feed(&mut self, bytes: &[u8]) {
-        self.input.extend_from_slice(bytes);
+        if self.over {
+            return;
+        }
+        match &mut self.stage {
+            Stage::Discard(left, _) if self.input.len() == 0 => {
+                let count = (bytes.len() as u64).min(*left) as usize;
+                *left -= count as u64;
+                self.input.push(bytes.get(count..).unwrap_or_default());
+            }
+            Stage::Overlong => {
+                self.input.push(bytes);
+                if self.input.skip_line() {
+                    self.stage = Stage::Discard(0, BAD_FORMAT);
+                }
+            }
+            _ => self.input.push(bytes),
+        }
     }
 
     /// The peer will send no more. Commands that were sent already still run; a waiting reserve is over.
@@ -66,33 +111,72 @@ impl Session {
         self.half_closed = true;
     }
 
+    /// Whether the peer will send no more.
+    pub(super) fn is_half_closed(&self) -> bool {
+        self.half_closed
+    }
+
     /// What is to be sent.
     pub fn output(&mut self) -> &mut Output {
         &mut self.output
     }
 
-    /// Whether more input should be read now: not while enough of it, or enough output, stands here already.
+    /// Whether more input should be read now: not while 64 KiB of it stand here (more only where a job's body
+    /// needs it), nor once the connection is over.
     pub fn wants_input(&self) -> bool {
-        !self.half_closed && self.input.len() < 65_536
+        let enough = match self.stage {
+            Stage::Body(_) => self.needs.max(INPUT_MAX),
+            _ => INPUT_MAX,
+        };
+        !self.half_closed && !self.over && self.input.len() < enough
     }
 
-    /// Whether the connection is to be closed once its output is sent.
+    /// Whether the connection is to be closed once its output is sent: the client quit, or it will send no more and
+    /// everything is answered.
     pub fn is_over(&self) -> bool {
-        self.over || (self.half_closed && !self.has_work())
+        self.over || self.half_closed && !self.can_go_on() && !matches!(self.stage, Stage::Waiting(_))
     }
 
     /// Whether [`Port::run`](super::Port::run) would get on with it.
     pub fn has_work(&self) -> bool {
-        !self.over && self.input.contains(&b'\n')
+        self.can_go_on() && self.output.len() < OUTPUT_MAX
     }
 
-    pub(super) fn take_line(&mut self) -> Option<Vec<u8>> {
-        let end = self.input.iter().position(|byte| *byte == b'\n')?;
-        Some(self.input.drain(..=end).collect())
+    fn can_go_on(&self) -> bool {
+        match self.stage {
+            _ if self.over => false,
+            Stage::Waiting(_) => self.half_closed,
+            Stage::Woken(_) => true,
+            Stage::Discard(left, _) => left == 0 || self.input.len() > 0,
+            Stage::Command | Stage::Body(_) | Stage::Overlong => self.input.len() >= self.needs,
+        }
     }
 
+    /// There is nothing to be done before this much input is there.
+    pub(super) fn needs(&mut self, input: usize) {
+        self.needs = input;
+    }
+
+    /// The client quit.
     pub(super) fn quit(&mut self) {
         self.over = true;
-        self.input.clear();
+        self.input = Input::default();
+    }
+
+    pub(super) fn is_quit(&self) -> bool {
+        self.over
+    }
+
+    /// What stands at the front of this input is to be answered next, or else waited for.
+    pub(super) fn look(&mut self, input: &Input) -> Option<usize> {
+        match input.line() {
+            Line::Whole(len) => return Some(len),
+            Line::Part => self.needs(input.len() + 1),
+            Line::TooLong => {
+                self.stage = Stage::Overlong;
+                self.needs(0);
+            }
+        }
+        None
     }
 }

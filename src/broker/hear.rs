@@ -156,7 +156,7 @@ impl Broker {
     }
 
     /// A waiter is no longer there. What was set aside for it goes back.
-    fn left(&mut self, waiter: u64) {
+    pub(super) fn left(&mut self, waiter: u64) {
         if let Some((_, Some(grant))) = self.line.leave(waiter) {
             self.take_back(&grant);
         }

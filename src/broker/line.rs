@@ -161,11 +161,6 @@ impl Line {
         self.wide.get(&db).into_iter().flatten().copied().filter(watches)
     }
 
-    /// Whether a waiter stands in line: it is there, and nothing is set aside for it.
-    pub fn stands(&self, number: u64) -> bool {
-        self.waiters.get(&number).is_some_and(|waiter| waiter.grant.is_none())
-    }
-
     /// How many stand in a tube's line.
     pub fn waiting_on(&self, db: u32, name: &[u8]) -> usize {
         let narrow = self.tubes.get(&db).and_then(|tubes| tubes.get(name)).map_or(0, BTreeSet::len);

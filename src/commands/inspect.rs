@@ -154,6 +154,7 @@ pub fn stats<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, Comm
     let name = call.args.take()?;
     call.args.finish()?;
     let waiting = call.broker.waiting_on(call.db, name) as u64;
+    let (using, watching) = call.broker.ties(call.db, name);
     let key = call.world.open(call.db, name, Access::Look)?;
     let missing = Tube::default();
     let tube = key.tube().unwrap_or(&missing);
@@ -164,8 +165,8 @@ pub fn stats<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, Comm
     job_counts(reply, &tube.counts());
     integer(reply, "total-jobs", totals.puts);
     // Tubes are used and watched over the beanstalk protocol only.
-    integer(reply, "current-using", 0);
-    integer(reply, "current-watching", 0);
+    integer(reply, "current-using", u64::from(using));
+    integer(reply, "current-watching", u64::from(watching));
     integer(reply, "current-waiting", waiting);
     integer(reply, "cmd-put", totals.puts);
     counters(reply, &totals);

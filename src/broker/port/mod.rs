@@ -239,9 +239,9 @@ impl Broker {
         self.port.iter_mut().for_each(|port| port.heads.update(name, None));
     }
 
-    /// The reservation of the job `id` that is bound to this client.
-    pub fn held(&self, client: u64, id: u64) -> Option<Bound> {
-        self.sessions.held(client, id)
+    /// The reservation of the job `id` of this database that is bound to this client.
+    pub fn held(&self, client: u64, db: u32, id: u64) -> Option<Bound> {
+        self.sessions.held(client, id).filter(|held| self.names.db_of(held.uid) == Some(db))
     }
 
     /// The reservation bound to this client that ends first, if it is one that still holds.
@@ -259,14 +259,9 @@ impl Broker {
         None
     }
 
-    /// Takes a waiter out of the line before its wait is over. `false` if a job is set aside for it: it is about to
-    /// be told.
-    pub fn leave(&mut self, waiter: u64) -> bool {
-        let stands = self.line.stands(waiter);
-        if stands {
-            self.line.leave(waiter);
-        }
-        stands
+    /// Takes a waiter out of the line before its wait is over. What is set aside for it goes back.
+    pub fn leave(&mut self, waiter: u64) {
+        self.left(waiter);
     }
 
     /// Puts a client in line again, at the place that its number gives it.
@@ -277,9 +272,7 @@ impl Broker {
     /// A connection of the port is closed: it waits no longer, and what it holds goes back at the next tick, or
     /// when [`Broker::give_all_back`] is called.
     pub fn client_closed(&mut self, client: u64, waiter: Option<u64>) {
-        if let Some((_, Some(grant))) = waiter.and_then(|waiter| self.line.leave(waiter)) {
-            self.take_back(&grant);
-        }
+        waiter.into_iter().for_each(|waiter| self.left(waiter));
         for Bound { uid, name, id, n, .. } in self.sessions.close(client) {
             self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: true });
         }

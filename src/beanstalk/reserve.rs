@@ -1,0 +1,159 @@
+//! Taking a job, or waiting for one.
+
+use std::rc::Rc;
+
+use crate::broker::{Access, Key, Name, Step, Wait, World};
+use crate::queue::decide;
+use crate::queue::{DURATION_MAX_MS, Order};
+
+use super::answer::{Answer, DEADLINE_SOON, INTERNAL_ERROR, TIMED_OUT};
+use super::gates::{Gates, Trouble};
+use super::run::{Intent, Run};
+use super::session::{Stage, Waiting};
+
+/// So long before the first of its reservations ends, a worker is not kept waiting, in milliseconds.
+const MARGIN_MS: u64 = 1000;
+
+/// A reserve that never times out.
+const NEVER: u64 = u64::MAX;
+
+const RESERVE: &str = "PHEAN.RESERVE";
+
+impl<W: World, G: Gates> Run<'_, W, G> {
+    /// `reserve`, `reserve-with-timeout <seconds>`
+    pub(super) fn reserve(&mut self, timeout_s: Option<u64>) -> Result<(), Answer> {
+        self.be_worker();
+        let until_ms = timeout_s.map_or(NEVER, |seconds| self.now_ms.saturating_add(seconds * 1000));
+        if self.take_most_urgent()? {
+            return Ok(());
+        }
+        self.wait(until_ms, None);
+        Ok(())
+    }
+
+    /// A wait was interrupted: for its end, for a margin, or for nothing, if the deadline has moved meanwhile.
+    pub(super) fn go_on_waiting(&mut self, waiting: Waiting) {
+        // If nothing may be given out just now, that is no reason to end the wait.
+        if self.take_most_urgent() != Ok(true) {
+            self.wait(waiting.until_ms, Some(waiting.number));
+        }
+    }
+
+    /// There is no job now: waits, unless there is a reason not to.
+    fn wait(&mut self, until_ms: u64, number: Option<u64>) {
+        let soonest = self.broker.soonest_held(self.world, self.session.client, self.now_ms);
+        let margin_ms = soonest.map_or(NEVER, |held| held.deadline_ms.saturating_sub(MARGIN_MS));
+        if margin_ms <= self.now_ms {
+            return self.say(DEADLINE_SOON);
+        }
+        if until_ms <= self.now_ms || self.session.is_half_closed() {
+            return self.say(TIMED_OUT);
+        }
+        let names = if self.session.is_wide { Vec::new() } else { self.usable() };
+        let wait = Wait {
+            db: self.port.settings.db,
+            names,
+            wide: self.session.is_wide.then(|| Rc::clone(&self.session.watched)),
+            count: None,
+            ttr_ms: None,
+            bound: true,
+            client: self.session.client,
+            until_ms: until_ms.min(margin_ms).min(self.now_ms.saturating_add(DURATION_MAX_MS)),
+        };
+        let number = match number {
+            Some(number) => {
+                self.broker.wait_again(number, wait);
+                number
+            }
+            None => self.broker.wait(wait),
+        };
+        self.port.waiters.insert(number, self.session.client);
+        self.session.stage = Stage::Waiting(Waiting { number, until_ms });
+    }
+
+    /// Takes the most urgent job over all watched tubes. `false` if there is none.
+    fn take_most_urgent(&mut self) -> Result<bool, Answer> {
+        if self.session.is_wide {
+            return self.take_wide();
+        }
+        if let [only] = self.session.watched.names() {
+            let name = Name::clone(only);
+            self.enter(RESERVE, &name, Intent::Write)?;
+            return self.take(&name, decide::reserve);
+        }
+        self.may_write(Intent::Write)?;
+        let usable = self.usable();
+        if usable.is_empty() {
+            return Err(self.trouble(b"", Trouble::NotAllowed));
+        }
+        match self.choose(&usable)? {
+            Some(name) => self.take(&name, decide::reserve),
+            None => Ok(false),
+        }
+    }
+
+    /// The watched tubes that jobs may be taken from. The others are like empty ones.
+    fn usable(&mut self) -> Vec<Name> {
+        let watched = Rc::clone(&self.session.watched);
+        let is_usable = |name: &&Name| self.gates.is_local(name) && self.gates.may_use(RESERVE, name);
+        watched.names().iter().filter(is_usable).cloned().collect()
+    }
+
+    /// The tube with the most urgent job. What is over by now is ended first, and those who wait are served.
+    /// Costs a look at each. `Err` if none is a tube, nor could be one.
+    fn choose(&mut self, names: &[Name]) -> Result<Option<Name>, Answer> {
+        let (db, now_ms) = (self.port.settings.db, self.now_ms);
+        let linger_ms = self.broker.settings.linger_ms;
+        let mut overdue = Vec::new();
+        let mut heads = Vec::new();
+        for name in names {
+            let Ok(key) = self.world.open(db, name, Access::Look) else { continue };
+            let tube = key.tube();
+            let deadline_ms = tube.and_then(|tube| tube.next_deadline_ms(linger_ms));
+            if deadline_ms.is_some_and(|at_ms| at_ms <= now_ms)
+                || tube.is_some() && self.broker.waiting_on(db, name) > 0
+            {
+                overdue.push(name);
+            }
+            let first = tube.filter(|tube| !tube.is_paused(now_ms)).and_then(|tube| tube.first(Order::Ready));
+            heads.push((first.map(|job| (job.pri, job.id)), name));
+        }
+        if heads.is_empty() {
+            return Err(self.trouble(names.first().map_or(b"", |name| name), Trouble::WrongType));
+        }
+        if !overdue.is_empty() {
+            for name in overdue {
+                if let Ok(step) = Step::begin(self.broker, self.world, db, name, now_ms) {
+                    step.finish();
+                }
+            }
+            heads.clear();
+            for name in names {
+                let Ok(key) = self.world.open(db, name, Access::Look) else { continue };
+                let tube = key.tube().filter(|tube| !tube.is_paused(now_ms));
+                heads.push((
+                    tube.and_then(|tube| tube.first(Order::Ready)).map(|job| (job.pri, job.id)),
+                    name,
+                ));
+            }
+        }
+        let most_urgent = heads.into_iter().filter_map(|(head, name)| Some((head?, name))).min();
+        Ok(most_urgent.map(|(_, name)| Name::clone(name)))
+    }
+
+    /// Takes the most urgent job over very many tubes.
+    fn take_wide(&mut self) -> Result<bool, Answer> {
+        self.may_write(Intent::Write)?;
+        self.broker.end_due(self.world, self.now_ms);
+        while let Some(name) = self.broker.most_urgent(&self.session.watched) {
+            self.enter(RESERVE, &name, Intent::Write)?;
+            match self.take(&name, decide::reserve) {
+                Ok(true) => return Ok(true),
+                // Those who waited there were served first, or there is no tube any longer.
+                Ok(false) | Err(INTERNAL_ERROR) => self.broker.not_urgent(&name),
+                Err(answer) => return Err(answer),
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,140 @@
+//! Commands on tubes: using, watching, listing and pausing them.
+
+use std::rc::Rc;
+
+use crate::broker::{Name, Tie, World};
+use crate::queue::Change;
+
+use super::answer::{Answer, BAD_FORMAT, NOT_FOUND, NOT_IGNORED, PAUSED};
+use super::gates::{Gates, Trouble};
+use super::parse;
+use super::run::{Intent, Run};
+
+/// A connection that watches more tubes than this is wide: it does not look at each of them.
+const NARROW_MAX: usize = 16;
+
+/// A wide connection becomes a narrow one again with so few tubes.
+const WIDE_MIN: usize = 8;
+
+impl<W: World, G: Gates> Run<'_, W, G> {
+    /// `use <tube>`
+    pub(super) fn use_tube(&mut self, name: &[u8]) -> Result<(), Answer> {
+        if *self.session.used != *name {
+            self.tie(name, Tie::Using)?;
+            let before = std::mem::replace(&mut self.session.used, Name::from(name));
+            self.broker.untie(&before, Tie::Using);
+        }
+        self.say_using();
+        Ok(())
+    }
+
+    /// `list-tube-used`
+    pub(super) fn say_using(&mut self) {
+        let output = &mut self.session.output;
+        output.push(b"USING ");
+        output.push(&self.session.used);
+        output.push(b"\r\n");
+    }
+
+    fn tie(&mut self, name: &[u8], tie: Tie) -> Result<(), Answer> {
+        if !self.gates.is_local(name) {
+            return Err(self.trouble(name, Trouble::NotLocal));
+        }
+        let tied = self.broker.tie(self.world, name, tie);
+        tied.map_err(|_| self.trouble(name, Trouble::WrongType))
+    }
+
+    /// `watch <tube>`
+    pub(super) fn watch(&mut self, name: &[u8]) -> Result<(), Answer> {
+        if !self.session.watched.contains(name) {
+            if !self.gates.may_use("PHEAN.RESERVE", name) {
+                return Err(self.trouble(name, Trouble::NotAllowed));
+            }
+            self.tie(name, Tie::Watching)?;
+            let name = Name::from(name);
+            Rc::make_mut(&mut self.session.watched).add(&name);
+            if self.session.is_wide {
+                self.broker.watch_wide(self.world, &name);
+            } else if self.session.watched.len() > NARROW_MAX {
+                self.session.is_wide = true;
+                for name in self.session.watched.names() {
+                    self.broker.watch_wide(self.world, name);
+                }
+            }
+        }
+        self.say_watching();
+        Ok(())
+    }
+
+    /// `ignore <tube>`
+    pub(super) fn ignore(&mut self, name: &[u8]) -> Result<(), Answer> {
+        if self.session.watched.contains(name) {
+            if self.session.watched.len() < 2 {
+                return Err(NOT_IGNORED);
+            }
+            Rc::make_mut(&mut self.session.watched).remove(name);
+            self.broker.untie(name, Tie::Watching);
+            if self.session.is_wide {
+                self.broker.ignore_wide(name);
+                if self.session.watched.len() <= WIDE_MIN {
+                    self.session.is_wide = false;
+                    self.session.watched.names().iter().for_each(|name| self.broker.ignore_wide(name));
+                }
+            }
+        }
+        self.say_watching();
+        Ok(())
+    }
+
+    fn say_watching(&mut self) {
+        let count = self.session.watched.len() as u64;
+        self.session.output.push_line(b"WATCHING ", count);
+    }
+
+    /// `list-tubes`
+    pub(super) fn list_tubes(&mut self) -> Result<(), Answer> {
+        self.may_run("PHEAN.TUBES")?;
+        let text = list(self.broker.port_tubes());
+        self.session.output.push_text(&text);
+        Ok(())
+    }
+
+    /// `list-tubes-watched`
+    pub(super) fn list_tubes_watched(&mut self) {
+        let text = list(self.session.watched.names());
+        self.session.output.push_text(&text);
+    }
+
+    /// Whether the port's user may run a command that names no key.
+    pub(super) fn may_run(&mut self, command: &'static str) -> Result<(), Answer> {
+        if self.gates.may_run(command) { Ok(()) } else { Err(self.trouble(b"", Trouble::NotAllowed)) }
+    }
+
+    /// `pause-tube <tube> <seconds>`
+    pub(super) fn pause_tube(&mut self, name: &[u8], seconds: u32) -> Result<(), Answer> {
+        if !parse::is_name(name) {
+            return Err(BAD_FORMAT);
+        }
+        if !self.broker.is_port_tube(name) {
+            return Err(NOT_FOUND);
+        }
+        self.enter("PHEAN.PAUSE", name, Intent::Write)?;
+        let mut step = self.begin(name)?;
+        // A tube that is only used or watched has no key, but counts its pauses.
+        step.create();
+        step.make(&Change::Pause { for_ms: u64::from(seconds) * 1000 });
+        step.finish();
+        self.say(PAUSED);
+        Ok(())
+    }
+}
+
+fn list(names: &[Name]) -> Vec<u8> {
+    let mut text = b"---\n".to_vec();
+    for name in names {
+        text.extend_from_slice(b"- ");
+        text.extend_from_slice(name);
+        text.push(b'\n');
+    }
+    text
+}
