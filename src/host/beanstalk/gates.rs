@@ -159,6 +159,10 @@ impl Gates for Gatekeeper<'_> {
         self.memory.may_use(command, tube)
     }
 
+    fn may_run(&mut self, command: &'static str) -> bool {
+        api::user_may_run(&self.memory.user, &[command.as_bytes()])
+    }
+
     fn is_local(&mut self, tube: &[u8]) -> bool {
         if self.flags & flag::CLUSTER == 0 {
             return true;

@@ -31,6 +31,7 @@ use crate::broker::{Broker, End};
 
 use super::api::{self, Ctx, Ready, RedisModuleInfoCtx, flag, info_field};
 use super::state::{State, now_ms};
+use super::world::RedisWorld;
 use flow::on_turn;
 use gates::Memory;
 use listen::on_input;
@@ -178,7 +179,7 @@ impl Door {
         let index = usize::try_from(fd).unwrap_or(usize::MAX);
         let connection = self.connections.get_mut(index).and_then(Option::as_deref_mut);
         let (Some(inside), Some(connection)) = (&mut self.inside, connection) else { return };
-        inside.port.end_wait(&mut connection.session, end, now_ms());
+        inside.port.end_wait(&mut connection.session, end);
         self.run_soon(fd);
         self.send_soon(fd);
     }
@@ -284,12 +285,14 @@ impl State {
             return Ok(());
         }
         self.door.redis_maxclients = ctx.server_info(c"clients", c"maxclients").unwrap_or(u64::MAX);
-        match &mut self.door.inside {
-            Some(inside) => inside.memory.set_user(&settings.user),
-            None => {
-                let port = Port::new(PortSettings { db }, &mut self.broker);
-                self.door.inside = Some(Box::new(Inside { port, memory: Memory::new(&settings.user) }));
-            }
+        if let Some(inside) = &mut self.door.inside {
+            inside.memory.set_user(&settings.user);
+        } else {
+            let mut world = RedisWorld::outside(ctx, &mut self.waits, &mut self.door, &self.listeners);
+            let port = Port::new(PortSettings { db }, &mut self.broker, &mut world);
+            drop(world);
+            self.door.inside = Some(Box::new(Inside { port, memory: Memory::new(&settings.user) }));
+            self.settle(ctx);
         }
         Ok(())
     }
