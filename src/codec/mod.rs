@@ -3,10 +3,11 @@
 //! ```text
 //! event      version:u8  at_ms:varint  change  change  ...
 //! snapshot   head   = version:u8  jobs:varint  header
-//!            chunk  = job  job  ...                          about 64 KiB each, until all jobs are there
+//!            chunk    bodies   chunk    bodies    ...        until all jobs are there
 //! ```
 //!
-//! A change, a job and a header are what bincode 2 makes of the types of [`queue`](crate::queue) in its standard
+//! A snapshot is a row of pieces: the head, then by turns a chunk (up to 128 jobs, column by column) and the bodies
+//! of its jobs, one after the other. A change, a header and a chunk are what bincode 2 makes of the types of [`queue`](crate::queue) in its standard
 //! configuration (little endian, variable-length integers). When one of those types changes, its old form is
 //! kept here under its version, so that every file that was ever written stays readable.
 //!
@@ -20,13 +21,13 @@ use std::fmt;
 use bincode::config::{Configuration, standard};
 use serde::{Deserialize, Serialize};
 
-use crate::queue::{Change, Header, Invalid, Tube};
+use crate::queue::{Change, Chunk, Header, Invalid, Tube};
 
 /// The version that is written.
 pub const VERSION: u8 = 1;
 
-/// Chunks of a snapshot, and events that rewrite one, are closed once they hold so many bytes.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// Events that rewrite a tube, and the parts of its contents, are closed once they hold so many bytes.
+const PART_BYTES: usize = 64 * 1024;
 
 /// Bytes that are no event or snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +71,11 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &mut &'a [u8]) -> Result<T, Corrupt> {
         bincode::serde::borrow_decode_from_slice(bytes, FORMAT).map_err(|_| Corrupt::Bytes)?;
     *bytes = bytes.get(used..).ok_or(Corrupt::Bytes)?;
     Ok(value)
+}
+
+fn decode_whole<'a, T: Deserialize<'a>>(mut bytes: &'a [u8]) -> Result<T, Corrupt> {
+    let value = decode(&mut bytes)?;
+    if bytes.is_empty() { Ok(value) } else { Err(Corrupt::Bytes) }
 }
 
 fn check_version(bytes: &mut &[u8]) -> Result<(), Corrupt> {
@@ -125,11 +131,11 @@ impl<'a> Event<'a> {
 
 /// Writes a tube as events that build it again from nothing, each about 64 KiB long.
 pub fn rewrite_as_events(tube: &Tube, mut emit: impl FnMut(&[u8])) {
-    let mut event = Vec::with_capacity(CHUNK_BYTES);
+    let mut event = Vec::with_capacity(PART_BYTES);
     begin_event(0, &mut event);
     for job in tube.jobs() {
         push_change(&Change::Restore(job), &mut event);
-        if event.len() >= CHUNK_BYTES {
+        if event.len() >= PART_BYTES {
             emit(&event);
             event.clear();
             begin_event(0, &mut event);
@@ -145,22 +151,37 @@ struct Head {
     header: Header,
 }
 
-/// Writes a tube as a snapshot: its head first, then its chunks.
+/// Writes a tube as a snapshot, piece by piece.
 pub fn save_snapshot(tube: &Tube, mut emit: impl FnMut(&[u8])) {
-    let mut bytes = vec![VERSION];
-    encode(&Head { jobs: tube.counts().all(), header: *tube.header() }, &mut bytes);
+    let mut bytes = Vec::new();
+    write_head(tube, &mut bytes);
     emit(&bytes);
-    bytes.clear();
+    for (chunk, bodies) in tube.chunks() {
+        bytes.clear();
+        encode(&chunk, &mut bytes);
+        emit(&bytes);
+        emit(&bodies);
+    }
+}
+
+fn write_head(tube: &Tube, bytes: &mut Vec<u8>) {
+    bytes.push(VERSION);
+    encode(&Head { jobs: tube.counts().all(), header: *tube.header() }, bytes);
+}
+
+/// Shows all that a tube holds, part by part, as bytes that are the same for equal tubes, however they lie in
+/// memory. Nothing reads them again: they are what a digest is made of.
+pub fn show_contents(tube: &Tube, mut emit: impl FnMut(&[u8])) {
+    let mut bytes = Vec::with_capacity(PART_BYTES);
+    write_head(tube, &mut bytes);
     for job in tube.jobs() {
         encode(&job, &mut bytes);
-        if bytes.len() >= CHUNK_BYTES {
+        if bytes.len() >= PART_BYTES {
             emit(&bytes);
             bytes.clear();
         }
     }
-    if !bytes.is_empty() {
-        emit(&bytes);
-    }
+    emit(&bytes);
 }
 
 /// Reads a snapshot piece by piece.
@@ -168,40 +189,38 @@ pub struct Loader {
     tube: Tube,
     header: Header,
     left: u64,
+    /// A chunk whose bodies come next.
+    chunk: Option<Chunk>,
 }
 
 impl Loader {
     /// Starts with the snapshot's head.
-    pub fn new(mut head: &[u8]) -> Result<Loader, Corrupt> {
-        check_version(&mut head)?;
-        let Head { jobs, header } = decode(&mut head)?;
-        if !head.is_empty() {
-            return Err(Corrupt::Bytes);
-        }
-        Ok(Loader { tube: Tube::default(), header, left: jobs })
+    pub fn new(head: &[u8]) -> Result<Loader, Corrupt> {
+        let mut bytes = head;
+        check_version(&mut bytes)?;
+        let Head { jobs, header } = decode_whole(bytes)?;
+        Ok(Loader { tube: Tube::default(), header, left: jobs, chunk: None })
     }
 
-    /// Whether more chunks follow.
+    /// Whether more pieces follow.
     pub fn wants_more(&self) -> bool {
-        self.left > 0
+        self.left > 0 || self.chunk.is_some()
     }
 
-    /// Takes the next chunk.
-    pub fn chunk(&mut self, mut bytes: &[u8]) -> Result<(), Corrupt> {
-        if bytes.is_empty() {
-            return Err(Corrupt::Bytes);
+    /// Takes the next piece. Bodies are not copied.
+    pub fn piece(&mut self, piece: Vec<u8>) -> Result<(), Corrupt> {
+        if let Some(chunk) = self.chunk.take() {
+            return Ok(self.tube.restore(&chunk, piece)?);
         }
-        while !bytes.is_empty() {
-            self.left = self.left.checked_sub(1).ok_or(Corrupt::Bytes)?;
-            let job = decode(&mut bytes)?;
-            self.tube.restore(&job)?;
-        }
+        let chunk: Chunk = decode_whole(&piece)?;
+        self.left = self.left.checked_sub(chunk.jobs()).ok_or(Corrupt::Bytes)?;
+        self.chunk = Some(chunk);
         Ok(())
     }
 
-    /// The tube, once all chunks are there.
+    /// The tube, once all pieces are there.
     pub fn finish(mut self) -> Result<Tube, Corrupt> {
-        if self.left > 0 {
+        if self.wants_more() {
             return Err(Corrupt::Bytes);
         }
         self.tube.restore_header(self.header)?;
@@ -250,6 +269,61 @@ mod tests {
         assert_eq!(event, expected);
     }
 
+    fn pieces_of(tube: &Tube) -> Vec<Vec<u8>> {
+        let mut pieces = Vec::new();
+        save_snapshot(tube, |piece| pieces.push(piece.to_vec()));
+        pieces
+    }
+
+    fn load(pieces: &[Vec<u8>]) -> Result<Tube, Corrupt> {
+        let mut loader = Loader::new(&pieces[0])?;
+        for piece in &pieces[1..] {
+            loader.piece(piece.clone())?;
+        }
+        loader.finish()
+    }
+
+    #[test]
+    fn a_snapshot_of_version_1_is_written_so() {
+        let mut tube = Tube::new(5);
+        tube.apply(200, &PUT);
+        tube.apply(201, &Change::Put { id: 9, pri: 3, delay_ms: 0, ttr_ms: 60_000, body: b"hi" });
+        tube.apply(202, &Change::Reserve { id: 9, n: 8, worker: 4, ttr_ms: 6 });
+        let head = [1, 2, 9, 0, 0, 0, 202, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+        let ids = [2, 6, 1, 2, 1, 2];
+        let created = [200, 1, 2, 0, 1];
+        let pris = [2, 2, 251, 0, 4, 3];
+        let (ttrs_ms, states) = ([0, 251, 0x60, 0xea], [1, 2, 0, 2]);
+        let (few, lengths) = ([0, 1, 1, 8, 208, 202, 4, 6, 0], [1, 2, 5, 2]);
+        let chunk = [&ids[..], &created, &pris, &ttrs_ms, &states, &few, &lengths].concat();
+        assert_eq!(pieces_of(&tube), [head.to_vec(), chunk, b"hellohi".to_vec()]);
+    }
+
+    /// Every byte of a snapshot of jobs in all states, set to whatever may make it lie: it is refused, or what it
+    /// says holds together.
+    #[test]
+    fn a_snapshot_with_a_wrong_byte_is_corrupt_or_sound() {
+        let pieces = pieces_of(&tube(20));
+        let (mut refused, mut loaded) = (0, 0);
+        for piece in 0..pieces.len() {
+            for at in 0..pieces[piece].len() {
+                for byte in [0, 1, 2, 3, 129, 251, 253, 255] {
+                    let mut wrong = pieces.clone();
+                    wrong[piece][at] = byte;
+                    match load(&wrong) {
+                        Ok(tube) => {
+                            tube.check().unwrap();
+                            assert_same(&tube, &load(&pieces_of(&tube)).unwrap());
+                            loaded += 1;
+                        }
+                        Err(_) => refused += 1,
+                    }
+                }
+            }
+        }
+        assert!(refused > 500 && loaded > 500, "{refused} refused, {loaded} loaded");
+    }
+
     #[test]
     fn every_cut_of_an_event_is_corrupt_or_a_shorter_event() {
         let event = event();
@@ -289,12 +363,11 @@ mod tests {
     fn a_snapshot_comes_back_as_it_was() {
         for jobs in [0, 1, 2_000] {
             let tube = tube(jobs);
-            let mut pieces = Vec::new();
-            save_snapshot(&tube, |piece| pieces.push(piece.to_vec()));
+            let pieces = pieces_of(&tube);
             let mut loader = Loader::new(&pieces[0]).unwrap();
             for piece in &pieces[1..] {
                 assert!(loader.wants_more());
-                loader.chunk(piece).unwrap();
+                loader.piece(piece.clone()).unwrap();
             }
             assert!(!loader.wants_more());
             assert_same(&tube, &loader.finish().unwrap());
@@ -319,11 +392,13 @@ mod tests {
 
     #[test]
     fn a_snapshot_that_lies_about_its_jobs_is_corrupt() {
-        let mut pieces = Vec::new();
-        save_snapshot(&tube(3), |piece| pieces.push(piece.to_vec()));
+        let pieces = pieces_of(&tube(3));
         let mut loader = Loader::new(&pieces[0]).unwrap();
-        loader.chunk(&pieces[1]).unwrap();
-        assert_eq!(loader.chunk(&pieces[1]), Err(Corrupt::Bytes));
+        for piece in &pieces[1..] {
+            loader.piece(piece.clone()).unwrap();
+        }
+        assert_eq!(loader.piece(pieces[1].clone()), Err(Corrupt::Bytes));
+        assert!(load(&pieces[..2]).is_err());
         assert!(Loader::new(&pieces[0]).unwrap().finish().is_err());
         assert!(Loader::new(&pieces[1]).is_err());
     }

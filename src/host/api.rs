@@ -550,8 +550,9 @@ pub(super) fn save_piece(io: *mut RedisModuleIO, piece: &[u8]) {
     unsafe { api!(RedisModule_SaveStringBuffer(io, piece.as_ptr().cast::<c_char>(), piece.len())) }
 }
 
-/// Reads a piece of a value from the RDB file, and shows it; `None` if the file is cut off.
-pub(super) fn load_piece<T>(io: *mut RedisModuleIO, show: impl FnOnce(&[u8]) -> T) -> Option<T> {
+/// Reads a piece of a value from the RDB file; `None` if the file is cut off. The memory that Redis read it into
+/// becomes the vector's.
+pub(super) fn load_piece(io: *mut RedisModuleIO) -> Option<Vec<u8>> {
     let mut len = 0;
     // SAFETY: Redis passed the stream to the running callback.
     let piece = unsafe { api!(RedisModule_LoadStringBuffer(io, &mut len)) };
@@ -560,13 +561,14 @@ pub(super) fn load_piece<T>(io: *mut RedisModuleIO, show: impl FnOnce(&[u8]) -> 
     if piece.is_null() {
         return None;
     }
-    let shown = (!failed).then(|| {
-        // SAFETY: Redis says that so many bytes stand there; they are ours until they are freed.
-        show(unsafe { std::slice::from_raw_parts(piece.cast::<u8>(), len) })
-    });
-    // SAFETY: the piece is freed once, here.
-    unsafe { api!(RedisModule_Free(piece.cast::<c_void>())) };
-    shown
+    if failed || len == 0 {
+        // SAFETY: the piece is ours, and freed once.
+        unsafe { api!(RedisModule_Free(piece.cast::<c_void>())) };
+        return (!failed).then(Vec::new);
+    }
+    // SAFETY: Redis says that so many bytes stand there, and they are ours. They are to be freed by
+    // `RedisModule_Free`, which is what our allocator does; bytes need no alignment.
+    Some(unsafe { Vec::from_raw_parts(piece.cast::<u8>(), len, len) })
 }
 
 /// Writes `PHEAN.APPLY key event` into the append-only file that is being rewritten.

@@ -92,9 +92,9 @@ fn load(io: *mut RedisModuleIO, version: c_int) -> Result<Tube, Corrupt> {
     if version != ENCODING_VERSION {
         return Err(Corrupt::Version(u8::try_from(version).unwrap_or(u8::MAX)));
     }
-    let mut loader = api::load_piece(io, Loader::new).ok_or(Corrupt::Bytes)??;
+    let mut loader = Loader::new(&api::load_piece(io).ok_or(Corrupt::Bytes)?)?;
     while loader.wants_more() {
-        api::load_piece(io, |piece| loader.chunk(piece)).ok_or(Corrupt::Bytes)??;
+        loader.piece(api::load_piece(io).ok_or(Corrupt::Bytes)?)?;
     }
     loader.finish()
 }
@@ -105,7 +105,7 @@ unsafe extern "C" fn aof_rewrite(io: *mut RedisModuleIO, key: *mut RedisModuleSt
 
 unsafe extern "C" fn digest(digest: *mut RedisModuleDigest, value: *mut c_void) {
     guard((), || {
-        codec::save_snapshot(shown(value), |piece| api::digest_piece(digest, piece));
+        codec::show_contents(shown(value), |part| api::digest_piece(digest, part));
         api::digest_end(digest);
     });
 }

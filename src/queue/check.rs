@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::event::{Change, States, Then};
 use super::job::{ID_MAX, Job, State};
+use super::segment::{Chunk, Segment};
 use super::time::{DURATION_MAX_MS, TIME_MAX_MS, U48_MAX};
 use super::tube::{BURIALS_MAX, Header, Tube};
 
@@ -23,6 +24,8 @@ pub enum Invalid {
     Range(u64),
     /// A job's data contradict each other.
     Job(u64),
+    /// Jobs of a snapshot that stand together do not fit together.
+    Chunk,
     /// The tube's own data contradict its jobs.
     Head,
     /// There is no tube, and the change would not create one.
@@ -40,6 +43,7 @@ impl fmt::Display for Invalid {
             Invalid::Lease(id) => write!(f, "job {id} had a later lease already"),
             Invalid::Range(value) => write!(f, "{value} is out of range"),
             Invalid::Job(id) => write!(f, "job {id} contradicts itself"),
+            Invalid::Chunk => write!(f, "jobs do not fit together"),
             Invalid::Head => write!(f, "the tube's data contradict its jobs"),
             Invalid::NoTube => write!(f, "there is no such tube"),
             Invalid::Remove => write!(f, "only an empty tube can be removed, and last"),
@@ -49,7 +53,7 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
-fn in_range(value: u64, min: u64, max: u64) -> Result<(), Invalid> {
+pub(super) fn in_range(value: u64, min: u64, max: u64) -> Result<(), Invalid> {
     if (min..=max).contains(&value) { Ok(()) } else { Err(Invalid::Range(value)) }
 }
 
@@ -237,7 +241,7 @@ fn check_header(header: &Header) -> Result<(), Invalid> {
 }
 
 /// What must hold of a job in a snapshot.
-fn check_job(job: &Job<'_>) -> Result<(), Invalid> {
+pub(super) fn check_job(job: &Job<'_>) -> Result<(), Invalid> {
     in_range(job.id, 1, ID_MAX)?;
     in_range(job.created_ms, 0, TIME_MAX_MS)?;
     in_range(job.ttr_ms, 1, DURATION_MAX_MS)?;
@@ -298,13 +302,15 @@ impl Tube {
         Ok(())
     }
 
-    /// Adds a job from a snapshot, after checking it.
-    pub fn restore(&mut self, job: &Job<'_>) -> Result<(), Invalid> {
-        check_job(job)?;
-        if job.id <= self.header.last_id {
-            return Err(Invalid::Id(job.id));
+    /// Adds jobs from a snapshot, with their bodies, after checking them.
+    pub fn restore(&mut self, chunk: &Chunk, bodies: Vec<u8>) -> Result<(), Invalid> {
+        let (segment, burials) = Segment::of_chunk(chunk, bodies)?;
+        if segment.base_id() <= self.header.last_id {
+            return Err(Invalid::Id(segment.base_id()));
         }
-        self.apply(0, &Change::Restore(*job));
+        self.header.last_id = segment.last_id();
+        self.header.burials = self.header.burials.max(burials);
+        self.jobs.append_segment(segment);
         Ok(())
     }
 

@@ -9,6 +9,7 @@
 //! With n jobs, finding, adding, changing, deleting one and naming the first of an order cost O(log n) steps
 //! over the segments plus a look at no more than [`SLOTS_MAX`] jobs.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
@@ -16,7 +17,7 @@ use super::event::States;
 use super::job::{Job, State};
 #[cfg(doc)]
 use super::segment::SLOTS_MAX;
-use super::segment::{NO_KEY, Segment, Shape};
+use super::segment::{Chunk, NO_KEY, Segment, Shape};
 
 /// The orders in which jobs are taken. Jobs with the same key are taken by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl Counts {
         self.by_state.iter().sum()
     }
 
-    fn add(&mut self, state: State, pri: u32) {
+    pub(super) fn add(&mut self, state: State, pri: u32) {
         self.by_state[state as usize] += 1;
         self.urgent += u64::from(state == State::Ready && pri < URGENT_BELOW);
     }
@@ -178,6 +179,19 @@ impl Jobs {
         }
         push(&mut segment);
         self.insert(segment);
+    }
+
+    /// Appends a segment. Its ids must be above every id in the tube.
+    pub(super) fn append_segment(&mut self, mut segment: Segment) {
+        segment.count(&mut self.counts);
+        let last = self.segments.last_key_value();
+        if let Some(last) = last.filter(|(_, last)| last.can_absorb(&segment)).map(|(base, _)| *base)
+            && let Some(mut last) = self.take_segment(last)
+        {
+            last.absorb(&segment);
+            segment = *last;
+        }
+        self.insert(Box::new(segment));
     }
 
     fn insert(&mut self, segment: Box<Segment>) {
@@ -330,6 +344,11 @@ impl Jobs {
         self.segments.range(base..).map(|(_, segment)| &**segment)
     }
 
+    /// All jobs, as a snapshot holds them, with their bodies.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = (Chunk, Cow<'_, [u8]>)> {
+        self.segments.values().map(|segment| segment.chunk())
+    }
+
     /// Walks over the jobs with an id of at least `id`, by id, for at most `count` steps, and gives those in
     /// `state` (in any state if `None`) to `visit`. A segment with no job in that state takes a single step.
     /// Returns the id to go on from, or `None` at the end.
@@ -376,7 +395,7 @@ impl Jobs {
         let mut old = std::mem::take(self);
         for base in kept {
             if let Some(segment) = old.segments.remove(&base) {
-                self.count_in(&segment);
+                segment.count(&mut self.counts);
                 self.insert(segment);
                 old.segments.extend(self.clear_segment(base, states));
             }
@@ -388,12 +407,6 @@ impl Jobs {
     fn segments_with(&self, is_such: impl Fn(State) -> bool) -> BTreeSet<u64> {
         let orders = State::ALL.into_iter().filter(|state| is_such(*state)).map(Order::of);
         orders.flat_map(|order| self.orders[order as usize].iter().map(|(_, base)| *base)).collect()
-    }
-
-    fn count_in(&mut self, segment: &Segment) {
-        for job in segment.living_from(0).map(|slot| segment.job(slot)) {
-            self.counts.add(job.state, job.pri);
-        }
     }
 
     /// Deletes the jobs of one segment that are in `states`. Returns the segment as it was, for freeing.

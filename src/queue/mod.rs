@@ -24,7 +24,7 @@
 //! |---|---|
 //! | `time` | milliseconds, their limits, and six-byte integers |
 //! | `job` | a job, its states and what few jobs have |
-//! | `segment` | about a hundred jobs packed together |
+//! | `segment` | about a hundred jobs packed together, in memory and in a snapshot |
 //! | `jobs` | all jobs of a tube, and the five orders they are taken in |
 //! | `event` | the changes |
 //! | `tube` | a tube: its jobs, pause, counters, deadlines |
@@ -50,5 +50,6 @@ pub use check::Invalid;
 pub use event::{Change, States, Then, Why};
 pub use job::{Handle, History, ID_MAX, Job, Reservation, State, Timing};
 pub use jobs::{Counts, Order};
+pub use segment::Chunk;
 pub use time::{DURATION_MAX_MS, TIME_MAX_MS};
 pub use tube::{Header, Totals, Trash, Tube};

@@ -11,6 +11,10 @@
 //! the bodies; when more than half of the segment is dead it is packed anew. That costs each job at most one
 //! copy of its body on average, and keeps the memory within twice of what the living jobs need.
 
+mod chunk;
+
+pub use chunk::Chunk;
+
 use super::job::{History, Job, Reservation, State, Timing};
 use super::jobs::{ORDERS, Order};
 use super::time::U48;
@@ -43,6 +47,25 @@ struct PackedTiming {
     delay_ms: U48,
 }
 
+impl Slot {
+    /// The job's state; `None` if it is dead.
+    fn state(&self) -> Option<State> {
+        match self.state {
+            0 => Some(State::Ready),
+            1 => Some(State::Delayed),
+            2 => Some(State::Reserved),
+            3 => Some(State::Buried),
+            _ => None,
+        }
+    }
+}
+
+impl PackedTiming {
+    fn get(self) -> Timing {
+        Timing { at: self.at.get(), delay_ms: self.delay_ms.get() }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct PackedReservation {
     n: U48,
@@ -50,6 +73,18 @@ struct PackedReservation {
     reserved_at_ms: U48,
     worker: U48,
     ttr_ms: U48,
+}
+
+impl PackedReservation {
+    fn get(self) -> Reservation {
+        Reservation {
+            n: self.n.get(),
+            deadline_ms: self.deadline_ms.get(),
+            reserved_at_ms: self.reserved_at_ms.get(),
+            worker: self.worker.get(),
+            ttr_ms: self.ttr_ms.get(),
+        }
+    }
 }
 
 /// An empty [`Sparse`] keeps room for so many.
@@ -273,6 +308,11 @@ impl Segment {
     /// Appends a job in whatever state.
     pub(super) fn push_job(&mut self, job: &Job<'_>) {
         let slot = self.push(job.id, job.created_ms, job.pri, job.ttr_ms, job.body);
+        self.take_on(slot, job);
+    }
+
+    /// The job in `slot`, ready until now, is as `job` is.
+    fn take_on(&mut self, slot: usize, job: &Job<'_>) {
         self.update(slot, |shape| {
             shape.state = job.state;
             shape.timing = job.timing;
@@ -297,13 +337,7 @@ impl Segment {
     }
 
     fn state(&self, slot: usize) -> Option<State> {
-        match self.slots[slot].state {
-            0 => Some(State::Ready),
-            1 => Some(State::Delayed),
-            2 => Some(State::Reserved),
-            3 => Some(State::Buried),
-            _ => None,
-        }
+        self.slots[slot].state()
     }
 
     pub(super) fn id(&self, slot: usize) -> u64 {
@@ -323,17 +357,11 @@ impl Segment {
     pub(super) fn shape(&self, slot: usize) -> Shape {
         let state = self.state(slot).unwrap_or(State::Ready);
         let timing = match self.timings.get(slot) {
-            Some(t) => Timing { at: t.at.get(), delay_ms: t.delay_ms.get() },
+            Some(t) => t.get(),
             None => Timing { at: self.implied_at(slot, state), delay_ms: 0 },
         };
         let reservation = match (state, self.reservations.get(slot)) {
-            (State::Reserved, Some(r)) => Reservation {
-                n: r.n.get(),
-                deadline_ms: r.deadline_ms.get(),
-                reserved_at_ms: r.reserved_at_ms.get(),
-                worker: r.worker.get(),
-                ttr_ms: r.ttr_ms.get(),
-            },
+            (State::Reserved, Some(r)) => r.get(),
             _ => Reservation::default(),
         };
         let history = self.histories.get(slot).unwrap_or_default();
@@ -486,7 +514,7 @@ impl Segment {
     }
 
     /// The slots of the living jobs with an id of at least `id`, in the order of ids.
-    pub(super) fn living_from(&self, id: u64) -> impl Iterator<Item = usize> + '_ {
+    pub(super) fn living_from(&self, id: u64) -> impl Iterator<Item = usize> + Clone + '_ {
         let offset = id.saturating_sub(self.base_id);
         let from = self.slots.partition_point(|slot| u64::from(slot.id) < offset);
         (from..self.slots.len()).filter(|slot| self.slots[*slot].state != DEAD)

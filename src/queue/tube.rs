@@ -1,11 +1,13 @@
 //! A tube: its jobs, its pause, its counters and its deadlines.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::event::{Change, Why};
 use super::job::{Job, State};
 use super::jobs::{Counts, Jobs, Order};
-use super::segment::SLOTS_MAX;
+use super::segment::{Chunk, SLOTS_MAX};
 use super::time::U48_MAX;
 
 /// How often things happened. Every number counts jobs: a command for several jobs counts several times.
@@ -148,6 +150,11 @@ impl Tube {
     /// All jobs, by id.
     pub fn jobs(&self) -> impl Iterator<Item = Job<'_>> {
         self.jobs.from(0)
+    }
+
+    /// All jobs, as a snapshot holds them, with their bodies.
+    pub fn chunks(&self) -> impl Iterator<Item = (Chunk, Cow<'_, [u8]>)> {
+        self.jobs.chunks()
     }
 
     /// Walks over the jobs from `id` on, by id, for at most `count` steps, and shows those in `state` (any if

@@ -377,7 +377,7 @@ fn disorders() -> impl Strategy<Value = Disorder> {
 fn load(pieces: &[Vec<u8>]) -> Option<Tube> {
     let mut loader = Loader::new(pieces.first()?).ok()?;
     for piece in &pieces[1..] {
-        loader.chunk(piece).ok()?;
+        loader.piece(piece.clone()).ok()?;
     }
     loader.finish().ok()
 }

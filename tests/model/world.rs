@@ -22,7 +22,7 @@ pub fn saved_and_loaded(tube: &Tube) -> Tube {
     let mut loader = Loader::new(&pieces[0]).unwrap();
     for piece in &pieces[1..] {
         assert!(loader.wants_more());
-        loader.chunk(piece).unwrap();
+        loader.piece(piece.clone()).unwrap();
     }
     assert!(!loader.wants_more());
     loader.finish().unwrap()

@@ -371,9 +371,9 @@ pub fn save(tube: &Tube) -> Vec<Vec<u8>> {
 
 /// A tube as `RESTORE` reads it.
 pub fn load(pieces: &[Vec<u8>]) -> Tube {
-    let (head, chunks) = pieces.split_first().expect("a snapshot has a head");
+    let (head, rest) = pieces.split_first().expect("a snapshot has a head");
     let mut loader = codec::Loader::new(head).expect("the head is sound");
-    chunks.iter().for_each(|chunk| loader.chunk(chunk).expect("the chunks are sound"));
+    rest.iter().for_each(|piece| loader.piece(piece.clone()).expect("the pieces are sound"));
     loader.finish().expect("the snapshot is sound")
 }
 
