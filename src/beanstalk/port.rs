@@ -134,8 +134,8 @@ impl Port {
         broker.close_port();
     }
 
-    /// Runs what the session's input asks for: until there is no whole command left, a reserve waits, or so much
-    /// output stands there that it should be sent first.
+    /// Runs what the session's input asks for: until there is no whole command left, a reserve waits, so much
+    /// output stands there that it should be sent first, or it is the turn of others.
     pub fn run<W: World, G: Gates>(
         &mut self,
         session: &mut Session,

@@ -106,7 +106,9 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     }
     let opened = state::enter(|state| {
         state.broker.set_role(state::role(ctx), 0);
-        state.apply_port_settings(ctx)
+        let opened = state.apply_port_settings(ctx);
+        state.open_port(ctx);
+        opened
     });
     opened.unwrap_or(Ok(())).map_err(|reason| format!("the beanstalk port cannot be opened: {reason}"))?;
     events::warn_of_eviction(ctx);

@@ -12,6 +12,10 @@
 //! | `PHEAN_TEST_KEEP` | if set, the servers' folders are kept |
 
 mod acl;
+mod beanstalk_doors;
+mod beanstalk_gates;
+mod beanstalk_sockets;
+mod beanstalk_talk;
 mod commands_inspect;
 mod commands_operator;
 mod commands_producer;

@@ -96,6 +96,10 @@ impl Door {
 
     /// Whoever stands before the door comes in.
     pub(super) fn accept(&mut self, broker: &mut Broker, listener_fd: RawFd) {
+        if self.inside.is_none() {
+            // The port is about to be opened.
+            return;
+        }
         for _ in 0..ACCEPT {
             let Some(accepted) = self.listener(listener_fd).map(Listener::accept) else { return };
             match accepted {

@@ -111,6 +111,8 @@ pub(super) struct Door {
     polling: bool,
     /// Whether no more connections could be opened, so that the listeners rest until the next look.
     resting: bool,
+    /// Whether the port is to be opened.
+    opening: bool,
     /// Why all connections are to be closed.
     closing: Option<&'static str>,
     /// As many clients as Redis takes, and with them file descriptors.
@@ -187,7 +189,7 @@ impl Door {
     /// Whether there is something to be done before the server sleeps.
     #[inline]
     pub(super) fn has_work(&self) -> bool {
-        !self.due.is_empty() || !self.sending.is_empty() || self.closing.is_some()
+        !self.due.is_empty() || !self.sending.is_empty() || self.closing.is_some() || self.opening
     }
 
     /// What was done is told: at once if no append-only file is written, else once it was written, which Redis does
@@ -285,15 +287,27 @@ impl State {
             return Ok(());
         }
         self.door.redis_maxclients = ctx.server_info(c"clients", c"maxclients").unwrap_or(u64::MAX);
-        if let Some(inside) = &mut self.door.inside {
-            inside.memory.set_user(&settings.user);
-        } else {
-            let mut world = RedisWorld::outside(ctx, &mut self.waits, &mut self.door, &self.listeners);
-            let port = Port::new(PortSettings { db }, &mut self.broker, &mut world);
-            drop(world);
-            self.door.inside = Some(Box::new(Inside { port, memory: Memory::new(&settings.user) }));
-            self.settle(ctx);
+        match &mut self.door.inside {
+            Some(inside) => inside.memory.set_user(&settings.user),
+            None => self.door.opening = true,
         }
         Ok(())
+    }
+
+    /// Lets connections in, now that the settings say so. The callback that applies settings could not do it: its
+    /// context knows no database.
+    pub(super) fn open_port(&mut self, ctx: Ctx) {
+        if !std::mem::take(&mut self.door.opening)
+            || self.door.inside.is_some()
+            || !self.door.settings.is_on()
+        {
+            return;
+        }
+        let settings = PortSettings { db: self.door.settings.database };
+        let mut world = RedisWorld::outside(ctx, &mut self.waits, &mut self.door, &self.listeners);
+        let port = Port::new(settings, &mut self.broker, &mut world);
+        drop(world);
+        let memory = Memory::new(&self.door.settings.user);
+        self.door.inside = Some(Box::new(Inside { port, memory }));
     }
 }

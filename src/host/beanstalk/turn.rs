@@ -19,6 +19,7 @@ const POLL_MS: u64 = 10;
 impl State {
     /// Runs the sessions that have something to do, each of them a while. Nothing runs while clients are paused.
     pub(in crate::host) fn run_sessions(&mut self, ctx: Ctx) {
+        self.open_port(ctx);
         if let Some(why) = self.door.closing.take() {
             self.door.close_all(&mut self.broker, why);
         }
