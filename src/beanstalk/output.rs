@@ -92,7 +92,7 @@ mod tests {
         let mut output = Output::default();
         output.push_job(b"FOUND ", 18_446_744_073_709_551_615, b"a\r\n");
         output.push_line(b"KICKED ", 0);
-        let mut sent = Vec::new();
+        let mut sent: Vec<u8> = Vec::new();
         while !output.is_empty() {
             sent.extend(output.as_slice().iter().take(3));
             output.consume(3);
