@@ -44,14 +44,49 @@ pub struct Place {
     pub name: usize,
 }
 
+/// Names that are none of [`NAMES`].
+#[derive(Default)]
+pub struct MoreNames {
+    list: Vec<&'static [u8]>,
+    positions: BTreeMap<&'static [u8], usize>,
+}
+
+impl MoreNames {
+    fn position(&mut self, name: &[u8]) -> usize {
+        if let Some(position) = self.positions.get(name) {
+            return *position;
+        }
+        let name: &'static [u8] = Box::leak(name.into());
+        self.positions.insert(name, self.list.len());
+        self.list.push(name);
+        self.list.len() - 1
+    }
+}
+
+thread_local! {
+    /// Once there is something here, keys can have any name in this thread; until then, a name that nobody made is
+    /// an error.
+    pub static MORE_NAMES: RefCell<Option<MoreNames>> = const { RefCell::new(None) };
+}
+
 impl Place {
     pub fn of(db: u32, name: &[u8]) -> Place {
-        let name = NAMES.iter().position(|known| *known == name).expect("a name that nobody made");
+        let known = NAMES.iter().position(|known| *known == name);
+        let name = known.unwrap_or_else(|| {
+            MORE_NAMES.with_borrow_mut(|more| {
+                let more = more.as_mut().expect("a name that nobody made");
+                NAMES.len() + more.position(name)
+            })
+        });
         Place { db, name }
     }
 
     pub fn name(self) -> &'static [u8] {
-        NAMES[self.name]
+        let more = |position| MORE_NAMES.with_borrow(|more| more.as_ref().map(|more| more.list[position]));
+        match NAMES.get(self.name) {
+            Some(name) => name,
+            None => more(self.name - NAMES.len()).expect("a name that was made"),
+        }
     }
 
     fn pair(self) -> (u32, Box<[u8]>) {

@@ -163,6 +163,11 @@ impl Broker {
         names.find(|name| holds(world, port.db, name, id)).cloned()
     }
 
+    /// How many jobs are noted with their tubes, those included that are gone and not swept away yet.
+    pub fn notes(&self) -> u64 {
+        self.port.as_ref().map_or(0, |port| port.whereabouts.noted())
+    }
+
     /// A connection begins to use or watch a tube. `Err` if its key holds something else.
     pub fn tie<W: World>(&mut self, world: &mut W, name: &[u8], tie: Tie) -> Result<(), WrongType> {
         let Some(port) = &mut self.port else { return Ok(()) };

@@ -106,6 +106,9 @@ fn hint_of(number: u64) -> Hint {
     (number % HINTS + 1) as Hint
 }
 
+/// An id, and the tubes that its note may mean.
+pub type Note = (u64, Vec<Name>);
+
 /// The notes.
 #[derive(Default)]
 pub struct Whereabouts {
@@ -252,7 +255,7 @@ impl Whereabouts {
 
     /// The notes of the first chunk after `after` (from the beginning if `None`): its number, and each id with the
     /// tubes it may mean, those of one tube in a row.
-    pub fn chunk_after(&self, after: Option<u64>) -> Option<(u64, Vec<(u64, Vec<Name>)>)> {
+    pub fn chunk_after(&self, after: Option<u64>) -> Option<(u64, Vec<Note>)> {
         let from = after.map_or(Unbounded, Excluded);
         let (number, chunk) = self.chunks.range((from, Unbounded)).next()?;
         let mut notes: Vec<(u8, Hint)> = chunk.notes().collect();

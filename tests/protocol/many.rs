@@ -1,0 +1,137 @@
+//! Thousands of tubes.
+
+use super::driver::{Connection, Driver};
+use super::world::{Op, Place};
+
+/// A worker that watches so many tubes, `t0` and so on.
+fn wide(driver: &mut Driver, tubes: usize) -> Connection {
+    let c = driver.connect();
+    let script: String = (0..tubes).map(|n| format!("watch t{n}\n")).collect();
+    let answer = driver.say(c, &script);
+    assert_eq!(answer.lines().last(), Some(format!("WATCHING {}", tubes + 1)).as_deref());
+    c
+}
+
+#[test]
+fn the_most_urgent_of_thousands_comes_first() {
+    let mut driver = Driver::new();
+    let w = wide(&mut driver, 3_000);
+    let p = driver.connect();
+    for (tube, pri, body) in
+        [("t2999", 5, "a"), ("t17", 3, "b"), ("t5", 3, "c"), ("unwatched", 0, "d"), ("default", 4, "e")]
+    {
+        driver.say(p, &format!("use {tube}"));
+        driver.put(p, &format!("{pri} 0 60"), body);
+    }
+    let expected = "RESERVED 2 1\nb\nRESERVED 3 1\nc\nRESERVED 5 1\ne\nRESERVED 1 1\na\nTIMED_OUT\n";
+    assert_eq!(driver.say(w, "reserve\nreserve\nreserve\nreserve\nreserve-with-timeout 0"), expected);
+    driver.say(w, "release 2 9 0\nbury 3 0\nrelease 5 9 2");
+    assert_eq!(driver.say(w, "reserve\nreserve-with-timeout 0"), "RESERVED 2 1\nb\nTIMED_OUT\n");
+    driver.pass(2_000);
+    driver.say(p, "use t5\nkick 1");
+    assert_eq!(
+        driver.say(w, "reserve\nreserve\nreserve-with-timeout 0"),
+        "RESERVED 3 1\nc\nRESERVED 5 1\ne\nTIMED_OUT\n"
+    );
+}
+
+#[test]
+fn wide_and_narrow_waiters_stand_in_one_line() {
+    let mut driver = Driver::new();
+    let w = wide(&mut driver, 100);
+    let (n, v, p) = (driver.connect(), wide(&mut driver, 50), driver.connect());
+    driver.say(n, "watch t7\nignore default");
+    driver.say(w, "reserve");
+    driver.say(n, "reserve");
+    driver.say(v, "reserve");
+    assert_eq!(driver.stat(p, "stats-tube t7", "current-waiting"), "3");
+    assert_eq!(driver.stat(p, "stats-tube t70", "current-waiting"), "1");
+    driver.say(p, "use t7");
+    for (connection, body) in [(w, "1"), (n, "2"), (v, "3")] {
+        let id = driver.put(p, "0 0 60", body);
+        assert_eq!(driver.read(connection), format!("RESERVED {id} 1\r\n{body}\r\n"));
+    }
+    driver.put(p, "0 0 60", "nobody waits");
+    assert_eq!(driver.say(p, "peek-ready"), "FOUND 4 12\nnobody waits\n");
+}
+
+#[test]
+fn wide_connections_see_what_happens_to_their_tubes() {
+    let mut driver = Driver::new();
+    let w = wide(&mut driver, 30);
+    let p = driver.connect();
+    driver.say(p, "use t1");
+    driver.put(p, "0 0 60", "x");
+    assert_eq!(driver.say(w, "pause-tube t1 5\nreserve-with-timeout 0"), "PAUSED\nTIMED_OUT\n");
+    driver.pass(5_000);
+    assert_eq!(driver.say(w, "reserve\nrelease 1 0 0"), "RESERVED 1 1\nx\nRELEASED\n");
+    driver.redis(&Op::Rename(Place::of(0, b"t1"), Place::of(0, b"hidden")));
+    assert_eq!(driver.say(w, "reserve-with-timeout 0"), "TIMED_OUT\n");
+    driver.redis(&Op::Copy(Place::of(0, b"hidden"), Place::of(0, b"t2")));
+    assert_eq!(driver.say(w, "reserve\nrelease 1 0 0"), "RESERVED 1 1\nx\nRELEASED\n");
+    driver.redis(&Op::Swap(0, 1));
+    assert_eq!(driver.say(w, "reserve-with-timeout 60"), "");
+    driver.redis(&Op::Swap(0, 1));
+    assert_eq!(driver.read(w), "RESERVED 1 1\r\nx\r\n");
+    driver.say(w, "release 1 0 0");
+    driver.redis(&Op::Flush(Some(0)));
+    assert_eq!(driver.say(w, "reserve-with-timeout 1"), "");
+    driver.pass(1_000);
+    assert_eq!(driver.read(w), "TIMED_OUT\r\n");
+}
+
+#[test]
+fn a_connection_becomes_wide_and_narrow_again() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    let p = driver.connect();
+    for round in 0..3 {
+        for n in 0..40 {
+            driver.say(c, &format!("watch t{n}"));
+            driver.say(p, &format!("use t{n}"));
+            let id = driver.put(p, "0 0 60", "x");
+            let expected = format!("RESERVED {id} 1\nx\nDELETED\n");
+            assert_eq!(driver.say(c, &format!("reserve\ndelete {id}")), expected, "{round}: {n} more");
+        }
+        for n in 0..40 {
+            driver.say(c, &format!("ignore t{n}"));
+            driver.say(p, &format!("use t{}", 39));
+            let id = driver.put(p, "0 0 60", "x");
+            let expected = if n < 39 { format!("RESERVED {id} 1\nx\n") } else { "TIMED_OUT\n".into() };
+            assert_eq!(driver.say(c, "reserve-with-timeout 0"), expected, "{round}: {n} fewer");
+            driver.say(c, &format!("delete {id}"));
+        }
+    }
+}
+
+#[test]
+fn ids_are_found_among_thousands_of_tubes() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    for round in 0..3 {
+        for n in 0..2_000 {
+            assert_eq!(
+                driver.say(c, &format!("use t{n}\nput 0 0 60 1\nx")),
+                format!("USING t{n}\nINSERTED {}\n", round * 2_000 + n + 1)
+            );
+        }
+    }
+    for id in (1..=6_000).step_by(7) {
+        assert_eq!(driver.stat(c, &format!("stats-job {id}"), "tube"), format!("\"t{}\"", (id - 1) % 2_000));
+        assert_eq!(driver.say(c, &format!("delete {id}\ndelete {id}")), "DELETED\nNOT_FOUND\n");
+    }
+}
+
+#[test]
+fn notes_of_jobs_that_went_without_a_word_are_swept_away() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    driver.put(c, "0 0 60", "stays");
+    let bodies = vec!["x"; 1_000].join(" ");
+    for _ in 0..70 {
+        driver.phean(&format!("MPUT big 1000 {bodies}"));
+        assert_eq!(driver.phean("CLEAR big"), "1000");
+    }
+    assert!(driver.server.broker.notes() <= 1 + 66_000, "{} notes", driver.server.broker.notes());
+    assert_eq!(driver.say(c, "peek 1\npeek 2\npeek 70001"), "FOUND 1 5\nstays\nNOT_FOUND\nNOT_FOUND\n");
+}

@@ -1,0 +1,119 @@
+//! `PHEAN.*` commands, and Redis' own, on the same tubes.
+
+use super::driver::Driver;
+use super::world::{Op, Place};
+
+fn place(name: &str) -> Place {
+    Place::of(0, name.as_bytes())
+}
+
+#[test]
+fn what_one_door_puts_the_other_takes() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    assert_eq!(driver.phean("PUT default hello"), "1");
+    assert_eq!(driver.say(c, "reserve"), "RESERVED 1 5\nhello\n");
+    driver.put(c, "0 0 60", "there");
+    let taken = driver.phean("RESERVE default");
+    assert!(taken.contains("\"there\"") && taken.contains("\"2-"), "{taken}");
+    assert_eq!(driver.say(c, "delete 2\npeek 2"), "NOT_FOUND\nFOUND 2 5\nthere\n");
+    assert_eq!(driver.phean("DELETE default 2"), "1");
+    assert_eq!(driver.say(c, "peek 2"), "NOT_FOUND\n");
+}
+
+#[test]
+fn a_waiter_is_served_by_the_other_door() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    driver.say(c, "watch a\nwatch b\nreserve");
+    assert_eq!(driver.phean("PUT b hello PRI 3"), "1");
+    assert_eq!(driver.read(c), "RESERVED 1 5\r\nhello\r\n");
+    assert!(driver.phean("JOB b 1").contains("\"worker\": 140737488355329"));
+}
+
+#[test]
+fn what_ended_by_the_other_door_is_ones_own_no_longer() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    driver.put(c, "0 0 60", "x");
+    driver.say(c, "reserve");
+    assert_eq!(driver.phean("RELEASE default 1"), "1");
+    assert_eq!(driver.say(c, "touch 1\nbury 1 0\nrelease 1 0 0"), "NOT_FOUND\n".repeat(3));
+    driver.phean("RESERVE default");
+    assert_eq!(driver.say(c, "touch 1\ndelete 1"), "NOT_FOUND\nNOT_FOUND\n");
+    driver.close(c);
+    assert!(driver.phean("JOB default 1").contains("\"reserved\""), "it is somebody else's");
+}
+
+#[test]
+fn a_job_is_found_wherever_it_came_from() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    for _ in 0..300 {
+        driver.put(c, "0 0 60", "x");
+    }
+    driver.redis(&Op::Rename(place("default"), place("other")));
+    assert_eq!(driver.stat(c, "stats-job 299", "tube"), "\"other\"");
+    driver.redis(&Op::Copy(place("other"), place("copy")));
+    assert_eq!(driver.stat(c, "stats-job 1", "tube"), "\"other\"", "who had it first");
+    assert_eq!(driver.say(c, "delete 1"), "DELETED\n");
+    assert_eq!(driver.stat(c, "stats-job 1", "tube"), "\"copy\"", "now that the other is gone");
+    assert_eq!(driver.stat(c, "stats-job 2", "tube"), "\"other\"");
+    driver.redis(&Op::Del(place("other")));
+    assert_eq!(driver.stat(c, "stats-job 2", "tube"), "\"copy\"");
+    assert_eq!(driver.say(c, "delete 1\ndelete 1"), "DELETED\nNOT_FOUND\n");
+    driver.redis(&Op::Swap(0, 1));
+    assert_eq!(driver.say(c, "peek 2\nlist-tubes"), "NOT_FOUND\nOK 14\n---\n- default\n\n");
+    driver.redis(&Op::Swap(0, 1));
+    assert_eq!(driver.say(c, "peek 2"), "FOUND 2 1\nx\n");
+    driver.redis(&Op::Flush(None));
+    assert_eq!(driver.say(c, "peek 2\nlist-tubes"), "NOT_FOUND\nOK 14\n---\n- default\n\n");
+}
+
+#[test]
+fn a_cleared_tube_has_no_jobs() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    for _ in 0..10 {
+        driver.put(c, "0 0 60", "x");
+    }
+    driver.say(c, "reserve");
+    assert_eq!(driver.phean("CLEAR default"), "9");
+    assert_eq!(driver.say(c, "peek 2\ndelete 3\npeek 1"), "NOT_FOUND\nNOT_FOUND\nFOUND 1 1\nx\n");
+}
+
+#[test]
+fn an_empty_tube_that_lingers_is_not_listed() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    driver.phean("PUT t x");
+    assert_eq!(driver.stat(c, "stats", "current-tubes"), "2");
+    driver.phean("DELETE t 1");
+    assert_eq!(driver.stat(c, "stats", "current-tubes"), "1");
+    assert_eq!(driver.phean("TUBES"), "[\"t\"]");
+    assert_eq!(driver.say(c, "stats-tube t"), "NOT_FOUND\n");
+}
+
+#[test]
+fn a_port_that_is_opened_late_finds_everything() {
+    let mut driver = Driver::new();
+    for _ in 0..10 {
+        driver.phean("PUT t x");
+    }
+    driver.reopen();
+    let c = driver.connect();
+    assert_eq!(driver.say(c, "peek 10\nlist-tubes"), "FOUND 10 1\nx\nOK 18\n---\n- default\n- t\n\n");
+}
+
+#[test]
+fn one_id_in_two_tubes_means_the_one_that_is_held() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    driver.put(c, "0 0 60", "x");
+    driver.redis(&Op::Copy(place("default"), place("copy")));
+    driver.say(c, "watch copy\nignore default");
+    assert_eq!(driver.say(c, "reserve"), "RESERVED 1 1\nx\n");
+    assert_eq!(driver.stat(c, "stats-job 1", "tube"), "\"copy\"");
+    assert_eq!(driver.say(c, "delete 1"), "DELETED\n");
+    assert_eq!(driver.stat(c, "stats-job 1", "tube"), "\"default\"");
+}
