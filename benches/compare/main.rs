@@ -11,6 +11,7 @@ mod durable;
 mod growth;
 mod load;
 mod memory;
+mod port;
 mod process;
 mod queue;
 mod rates;
@@ -87,7 +88,7 @@ fn main() {
 }
 
 /// What can be asked for by name, in this order.
-const SUBJECTS: [&str; 7] = ["rates", "waiting", "delayed", "memory", "tubes", "durable", "growth"];
+const SUBJECTS: [&str; 8] = ["rates", "waiting", "port", "delayed", "memory", "tubes", "durable", "growth"];
 
 fn measure(table: &mut Table, plan: &Plan, wants: impl Fn(&str) -> bool) -> String {
     let mut latencies = Vec::new();
@@ -105,6 +106,9 @@ fn measure(table: &mut Table, plan: &Plan, wants: impl Fn(&str) -> bool) -> Stri
             waiting::thousand(table, plan, &redis);
             redis.flush();
         }
+    }
+    if wants("port") {
+        port::compare(table, plan);
     }
     if wants("delayed") {
         delayed::lateness(table, plan, &redis, &mut latencies);

@@ -49,6 +49,15 @@ impl Server {
         server
     }
 
+    /// The same, spoken to by its beanstalk port.
+    pub fn beanstalk_port() -> Server {
+        let (port, _) = place();
+        let mut server = Server::redis(&["--phean.port", &port.to_string()]);
+        (server.port, server.wire) = (port, Wire::Beanstalk);
+        server.wait_until_up();
+        server
+    }
+
     /// A beanstalkd without persistence, if it is installed.
     pub fn beanstalkd() -> Option<Server> {
         let (port, folder) = place();

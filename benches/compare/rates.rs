@@ -45,7 +45,8 @@ pub fn pipelined(table: &mut Table, plan: &Plan, redis: &Server, beanstalkd: Opt
     }
 }
 
-fn put_and_work(server: &Server, queue: Queue, jobs: usize) -> (Spent, Spent) {
+/// Jobs that are put, and then taken and finished, in pipelines.
+pub fn put_and_work(server: &Server, queue: Queue, jobs: usize) -> (Spent, Spent) {
     queue.prepare(server);
     let put = Batches::puts(queue, BODY).run(server, jobs);
     let work = drain(server, queue, jobs);
@@ -58,35 +59,47 @@ pub fn unpipelined(table: &mut Table, plan: &Plan, server: &Server) {
     table.section("One by one");
     let jobs = plan.jobs / 32;
     let each = |queue: Queue| {
-        let commands = |encode: &dyn Fn(usize, &mut Vec<u8>)| -> Vec<Vec<u8>> {
-            let one = |n| {
-                let mut command = Vec::new();
-                encode(n, &mut command);
-                command
-            };
-            (0..jobs).map(one).collect()
-        };
-        let put = one_by_one(server, &commands(&|n, out| queue.put(KEY, &body(n, BODY), out)));
-        let mut connection = server.connect();
-        let takes = commands(&|_, out| queue.take(0, out));
-        let mut finishes = Vec::with_capacity(jobs);
-        let take = Spent::on(server, jobs, || {
-            for take in &takes {
-                connection.send(take);
-                let mut finish = Vec::new();
-                queue.finish(0, connection.reply(), &mut finish);
-                finishes.push(finish);
-            }
-        });
-        let finish = one_by_one(server, &finishes);
+        let spent = each_command(server, queue, jobs);
         server.flush();
-        [put, take, finish]
+        spent
     };
     let rounds = in_turn(plan.rounds * 2 + 1, || (each(Queue::Phean), each(Queue::List)));
     for (n, name) in ["PUT, RPUSH", "RESERVE, LMOVE", "DELETE, LREM"].into_iter().enumerate() {
         let rounds: Vec<(Spent, Spent)> = rounds.iter().map(|(phean, list)| (phean[n], list[n])).collect();
         table.rates(name, &rounds, Goal::AtLeast(1.0));
     }
+}
+
+/// Puts that many jobs, takes them, and finishes them, each command after the reply to the one before.
+pub fn each_command(server: &Server, queue: Queue, jobs: usize) -> [Spent; 3] {
+    let commands = |encode: &dyn Fn(usize, &mut Vec<u8>)| -> Vec<Vec<u8>> {
+        let one = |n| {
+            let mut command = Vec::new();
+            encode(n, &mut command);
+            command
+        };
+        (0..jobs).map(one).collect()
+    };
+    let put = one_by_one(server, &commands(&|n, out| queue.put(KEY, &body(n, BODY), out)));
+    let mut connection = server.connect();
+    let takes = commands(&|_, out| queue.take(0, out));
+    let mut finishes = Vec::with_capacity(jobs);
+    let take = Spent::on(server, jobs, || {
+        for take in &takes {
+            connection.send(take);
+            let mut finish = Vec::new();
+            queue.finish(0, connection.reply(), &mut finish);
+            finishes.push(finish);
+        }
+    });
+    // Over the same connection: beanstalkd gives a connection's jobs back when it closes.
+    let finish = Spent::on(server, jobs, || {
+        for finish in &finishes {
+            connection.send(finish);
+            connection.replies(1);
+        }
+    });
+    [put, take, finish]
 }
 
 /// Commands for 100 jobs each, against commands for one job in pipelines of 64.

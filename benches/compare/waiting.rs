@@ -25,7 +25,23 @@ pub fn wake_up(
     table.section("Those who wait");
     let mut sides = vec![("RESERVE TIMEOUT", Queue::Phean, redis), ("BLPOP", Queue::List, redis)];
     sides.extend(beanstalkd.map(|server| ("beanstalkd", Queue::Beanstalkd, server)));
-    let samples = plan.jobs / 20;
+    let mut times = wake_times(&sides, plan.jobs / 20);
+    for (name, part) in [("wake-up p50", 0.5), ("wake-up p99", 0.99)] {
+        let at = |side: usize, times: &mut [Vec<f64>]| percentile(&mut times[side], part);
+        let (phean, list) = (at(0, &mut times), at(1, &mut times));
+        table.ratio(&format!("{name}, BLPOP"), "µs", phean, list, Goal::AtMost(1.0));
+        if sides.len() > 2 {
+            table.ratio(&format!("{name}, beanstalkd"), "µs", phean, at(2, &mut times), Goal::None);
+        }
+    }
+    drawn.extend(sides.iter().zip(times).map(|((name, ..), times)| (format!("wake-up, {name}"), times)));
+}
+
+/// One side of a comparison: its name, its queue, and the server.
+pub type Side<'a> = (&'a str, Queue, &'a Server);
+
+/// How long each side takes to wake a worker, so many times, in microseconds.
+pub fn wake_times(sides: &[Side<'_>], samples: usize) -> Vec<Vec<f64>> {
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); sides.len()];
     std::thread::scope(|scope| {
         let mut pairs: Vec<_> = sides
@@ -52,15 +68,7 @@ pub fn wake_up(
             }
         }
     });
-    for (name, part) in [("wake-up p50", 0.5), ("wake-up p99", 0.99)] {
-        let at = |side: usize, times: &mut [Vec<f64>]| percentile(&mut times[side], part);
-        let (phean, list) = (at(0, &mut times), at(1, &mut times));
-        table.ratio(&format!("{name}, BLPOP"), "µs", phean, list, Goal::AtMost(1.0));
-        if sides.len() > 2 {
-            table.ratio(&format!("{name}, beanstalkd"), "µs", phean, at(2, &mut times), Goal::None);
-        }
-    }
-    drawn.extend(sides.iter().zip(times).map(|((name, ..), times)| (format!("wake-up, {name}"), times)));
+    times
 }
 
 fn wait_and_finish(queue: Queue, mut worker: Connection, jobs: usize, tell: &mpsc::Sender<Instant>) {
