@@ -39,6 +39,7 @@ fi
 if [[ $goal == test ]]; then
     "${PYTHON:-python3}" -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     command -v valgrind >/dev/null || missing+=(valgrind)
+    command -v "${PHEAN_TEST_BEANSTALKD:-beanstalkd}" >/dev/null || missing+=(beanstalkd)
 fi
 
 if ((${#missing[@]})); then

@@ -447,7 +447,7 @@ fn config_text(dir: &Path, port: u16, module: Option<&Path>, config: &[&str]) ->
 
 /// A port that nobody listens on, with the one that a cluster's bus would take 10,000 above it. The range
 /// lies below the ports that Linux gives to outgoing connections, so that a restart finds it free again.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const FIRST: u32 = 12_000;
     const COUNT: u32 = 10_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
