@@ -45,6 +45,8 @@ pub struct Duel {
     began: Instant,
     is_punctual: bool,
     at_ms: Option<u64>,
+    /// A server did not come to rest.
+    is_stuck: bool,
 }
 
 /// What is known of a connection on both sides.
@@ -121,6 +123,7 @@ impl Duel {
             began: Instant::now(),
             is_punctual: true,
             at_ms: None,
+            is_stuck: false,
         }
     }
 
@@ -132,8 +135,12 @@ impl Duel {
         self.began = Instant::now();
         let result = self.run_steps(script).and_then(|()| self.look(script)).and_then(|()| self.clean_up());
         result.map_err(|text| {
-            let is_timed = self.at_ms.is_some();
-            let is_punctual = self.is_punctual && (is_timed || self.began.elapsed() < AT_ONCE);
+            // No answer at all in a long time is no question of being late.
+            if !self.is_stuck {
+                self.check_punctual();
+                self.is_punctual &= self.at_ms.is_some() || self.began.elapsed() < AT_ONCE;
+            }
+            let is_punctual = self.is_punctual;
             Difference { text, log: std::mem::take(&mut self.log), is_punctual }
         })
     }
@@ -194,8 +201,10 @@ impl Duel {
     /// Does something on both sides.
     fn both(&mut self, mut act: impl FnMut(&mut Side) -> Result<(), Unrest>) -> Result<(), String> {
         let [first, second] = &mut self.sides;
-        act(first).map_err(|text| format!("the first server: {text}"))?;
-        act(second).map_err(|text| format!("the second server: {text}"))
+        let result = act(first).map_err(|text| format!("the first server: {text}"));
+        let result = result.and_then(|()| act(second).map_err(|text| format!("the second server: {text}")));
+        self.is_stuck |= result.is_err();
+        result
     }
 
     /// Sends fragments; false if that would bring about what is not compared.

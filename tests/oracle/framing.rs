@@ -159,7 +159,7 @@ fn the_framing_of_commands_is_known() {
     assert_eq!(asked(b"stats\r\n\r\nnonsense\r\n"), [Sure, Sure, Sure]);
     assert_eq!(asked(b"put 1 2 3 4\r\nab\r\n\r\nreserve\r\n"), [Sure, Reserve]);
     assert_eq!(asked(b"put 1 2 3 x\r\nreserve\r\n"), [Sure, Reserve]);
-    assert_eq!(asked(b"put 1 2 3 11 x\r\n0123456789\r\n\r\nreserve\r\n"), [Sure, Reserve]);
+    assert_eq!(asked(b"put 1 2 3 11 x\r\n01234567\r\n0\r\nreserve\r\n"), [Sure, Reserve]);
     assert_eq!(asked(b"put 1 2 3 4 x\r\nquit\r\nreserve\r\n"), [Sure, Quit]);
     assert_eq!(asked(b"put 1 2 3 4\r\nquit"), []);
     assert_eq!(asked(b"reserve-with-timeout 1x\r\nreserve-with-timeout -1\r\n"), [Reserve, Sure]);
