@@ -60,6 +60,17 @@ impl Ids {
     }
 }
 
+/// How a server's answers are to be understood.
+#[derive(Clone, Copy)]
+pub struct View {
+    /// How often the harness itself had asked for `stats`, at least and at most.
+    pub polls: (u64, u64),
+    /// Connections that were made before the scripts began.
+    pub earlier_connections: u64,
+    /// Whether strings in statistics are quoted, as 1.13 does.
+    pub quotes: bool,
+}
+
 /// What a server sent for one command.
 #[derive(Clone)]
 pub enum Answer {
@@ -97,15 +108,33 @@ impl Answer {
         }
     }
 
+    /// Whether it is just this line.
+    pub fn is_line(&self, text: &str) -> bool {
+        matches!(self, Answer::Plain { line, .. } if line == text)
+    }
+
+    /// Whether it gives a job.
+    pub fn is_reservation(&self) -> bool {
+        matches!(self, Answer::Plain { line, .. } if line.starts_with("RESERVED"))
+    }
+
+    /// The fields in which two statistics differ.
+    pub fn differing_fields(ours: &[(String, Field)], theirs: &[(String, Field)]) -> (String, String) {
+        let pairs = ours.iter().zip(theirs).filter(|(a, b)| a.0 != b.0 || !a.1.is_same(&b.1));
+        let (a, b): (Vec<_>, Vec<_>) = pairs.take(6).map(|(a, b)| (a.clone(), b.clone())).unzip();
+        let counts = (ours.len(), theirs.len());
+        let shown = |fields, count| format!("{} ({count} fields)", Answer::Statistics(fields));
+        (shown(a, counts.0), shown(b, counts.1))
+    }
+
     /// The job that it says was inserted.
     pub fn inserted(raw: &[u8]) -> Option<u64> {
         let text = std::str::from_utf8(raw).ok()?;
         text.strip_prefix("INSERTED ")?.trim_end().parse().ok()
     }
 
-    /// Takes a whole answer apart; `polls` says how often the harness had asked for `stats`, at least and at
-    /// most, and `quotes` whether the server quotes strings.
-    pub fn read(raw: &[u8], ids: &Ids, polls: (u64, u64), quotes: bool) -> Answer {
+    /// Takes a whole answer apart.
+    pub fn read(raw: &[u8], ids: &Ids, view: View) -> Answer {
         let end = raw.windows(2).position(|pair| pair == b"\r\n").unwrap_or(raw.len());
         let line = String::from_utf8_lossy(&raw[..end]).into_owned();
         let body = raw.get(end + 2..).unwrap_or_default();
@@ -115,7 +144,7 @@ impl Answer {
             [word @ ("RESERVED" | "FOUND"), id, length] => {
                 Answer::plain(format!("{word} {} {length}", ids.shown(id)), body)
             }
-            ["OK", _] => match statistics(body, ids, polls, quotes) {
+            ["OK", _] => match statistics(body, ids, view) {
                 Some(fields) => Answer::Statistics(fields),
                 None => Answer::plain(line, body),
             },
@@ -155,19 +184,25 @@ pub fn length(buffer: &[u8]) -> Option<usize> {
 }
 
 /// The fields of a YAML dictionary; none if it is something else.
-fn statistics(body: &[u8], ids: &Ids, polls: (u64, u64), quotes: bool) -> Option<Vec<(String, Field)>> {
+fn statistics(body: &[u8], ids: &Ids, view: View) -> Option<Vec<(String, Field)>> {
     let text = std::str::from_utf8(body).ok()?.strip_prefix("---\n")?.strip_suffix("\n\r\n")?;
     let pairs: Option<Vec<(&str, &str)>> = text.split('\n').map(|line| line.split_once(": ")).collect();
     let pairs = pairs?;
     let is_of_server = pairs.first()?.0 == "current-jobs-urgent";
     let fields = pairs.into_iter().map(|(name, value)| {
         let quoted = format!("\"{value}\"");
-        let value = if !quotes && STRINGS.contains(&name) { &quoted } else { value };
+        let value = if !view.quotes && STRINGS.contains(&name) { &quoted } else { value };
         let seconds = || value.parse().ok().map(Field::Seconds);
         let field = match name {
             "id" if !is_of_server => Field::Exact(ids.shown(value)),
             "cmd-stats" => match value.parse::<u64>() {
-                Ok(count) => Field::Between(count.saturating_sub(polls.1), count.saturating_sub(polls.0)),
+                Ok(count) => {
+                    Field::Between(count.saturating_sub(view.polls.1), count.saturating_sub(view.polls.0))
+                }
+                Err(_) => Field::Exact(value.to_owned()),
+            },
+            "total-connections" => match value.parse::<u64>() {
+                Ok(count) => Field::Exact(count.saturating_sub(view.earlier_connections).to_string()),
                 Err(_) => Field::Exact(value.to_owned()),
             },
             _ if FACTS.contains(&name) && is_fact(name, value) => Field::Fact,

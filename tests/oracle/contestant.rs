@@ -15,7 +15,7 @@ pub const MAX_JOB_SIZE: u64 = 3000;
 
 /// A running server; dropping it ends it.
 pub enum Contestant {
-    Beanstalkd { port: u16, quotes: bool, process: Process },
+    Beanstalkd { port: u16, process: Process },
     Module { port: u16, server: Box<Server> },
 }
 
@@ -53,8 +53,7 @@ impl Contestant {
                 .expect("beanstalkd can be started (is it installed, or PHEAN_TEST_BEANSTALKD right?)");
             let mut process = Process { child, dir };
             if process.is_listening(port) {
-                let quotes = quotes(port);
-                return Contestant::Beanstalkd { port, quotes, process };
+                return Contestant::Beanstalkd { port, process };
             }
         }
         panic!("beanstalkd does not start");
@@ -79,14 +78,6 @@ impl Contestant {
     pub fn port(&self) -> u16 {
         match self {
             Contestant::Beanstalkd { port, .. } | Contestant::Module { port, .. } => *port,
-        }
-    }
-
-    /// Whether it quotes strings in statistics, as 1.13 does.
-    pub fn quotes(&self) -> bool {
-        match self {
-            Contestant::Beanstalkd { quotes, .. } => *quotes,
-            Contestant::Module { .. } => true,
         }
     }
 
@@ -125,15 +116,4 @@ impl Process {
         // It may be somebody else who listens there.
         self.child.try_wait().expect("the process can be asked").is_none()
     }
-}
-
-/// Whether strings are quoted in its statistics.
-fn quotes(port: u16) -> bool {
-    use std::io::{BufRead, BufReader, Write};
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the server accepts a connection");
-    stream.set_read_timeout(Some(patience())).expect("a timeout can be set");
-    stream.write_all(b"stats\r\nquit\r\n").expect("the server takes a command");
-    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
-    let hostname = lines.find(|line| line.starts_with("hostname: ")).expect("stats has a hostname");
-    hostname.starts_with("hostname: \"")
 }

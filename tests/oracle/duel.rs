@@ -7,6 +7,10 @@
 //!   sent and been answered the same things; then they may be exchanged for each other (twins);
 //! - the order in which two connections' pipelined commands are run;
 //! - a put that is half sent while another connection puts: beanstalkd gives the id at its first line;
+//! - which of several jobs goes to a worker that waits where one command or the end of a connection made them
+//!   ready: beanstalkd hands over the one that it happens to come to first;
+//! - what stands behind a quit while answers are on their way: beanstalkd closes without reading it, and its
+//!   system may then drop the answers;
 //! - lines in which beanstalkd loses its place.
 
 use crate::answer::Answer;
@@ -45,6 +49,8 @@ pub struct Duel {
     began: Instant,
     is_punctual: bool,
     at_ms: Option<u64>,
+    /// Tubes that the harness watches, so that they live.
+    kept: BTreeSet<Vec<u8>>,
     /// A server did not come to rest.
     is_stuck: bool,
 }
@@ -55,6 +61,8 @@ struct Label {
     /// What was sent and answered since it was opened.
     history: String,
     watches: BTreeSet<Vec<u8>>,
+    /// How many jobs it was given: it may hold as many.
+    given: usize,
     /// Changes of what it watches that stand behind a waiting reserve.
     to_come: Vec<Watching>,
 }
@@ -64,6 +72,7 @@ impl Label {
         Label {
             framer: Framer::new(crate::contestant::MAX_JOB_SIZE),
             history: String::new(),
+            given: 0,
             watches: BTreeSet::from([b"default".to_vec()]),
             to_come: Vec::new(),
         }
@@ -123,6 +132,7 @@ impl Duel {
             began: Instant::now(),
             is_punctual: true,
             at_ms: None,
+            kept: BTreeSet::new(),
             is_stuck: false,
         }
     }
@@ -168,21 +178,29 @@ impl Duel {
                     return Ok(());
                 }
             }
-            Step::HalfClose { link } if self.is_open(*link) => {
+            Step::HalfClose { link } if self.is_open(*link) && self.may_end(*link) => {
                 self.labels[*link].history.push_str("half-close\n");
                 self.sides.iter_mut().for_each(|side| side.half_close(*link));
             }
-            Step::Close { link } if self.is_open(*link) && !self.sides[0].has_more_behind(*link) => {
+            Step::Close { link }
+                if self.is_open(*link) && self.may_end(*link) && !self.sides[0].has_more_behind(*link) =>
+            {
                 self.labels[*link] = Label::new();
                 self.both(|side| side.close(*link))?;
             }
-            Step::Open { link } if *link < self.labels.len() && !self.is_open(*link) => self.open(*link)?,
+            Step::Open { link } if !self.sides[0].is_there(*link) => self.open(*link)?,
             _ => {
                 self.log.push_str("  (left out)\n");
                 return Ok(());
             }
         }
         self.settle()
+    }
+
+    /// Whether it is fixed what becomes of the jobs that the connection may hold.
+    fn may_end(&self, link: usize) -> bool {
+        let waits = |other| other != link && self.sides[0].waits(other);
+        self.labels[link].given < 2 || !(0..self.labels.len()).any(waits)
     }
 
     /// Whether the connection is open on the first side; on the other it is the same, as every end is compared.
@@ -222,6 +240,7 @@ impl Duel {
         if !self.is_fixed(link, &asked, framer.is_inside_put(), &sent) {
             return Ok(false);
         }
+        self.keep_paused(link, &asked)?;
         let label = &mut self.labels[link];
         label.history.push_str(&sent);
         label.to_come.extend(asked.watching);
@@ -239,6 +258,21 @@ impl Duel {
         Ok(true)
     }
 
+    /// Keeps tubes that will be paused alive: beanstalkd forgets a pause when nobody uses or watches the tube,
+    /// which for the module is a pause like any other.
+    fn keep_paused(&mut self, link: usize, asked: &Asked) -> Result<(), String> {
+        let is_certain = !self.sides[0].waits(link) && !asked.units.contains(&Unit::Reserve);
+        for name in asked.pauses.iter().filter(|name| is_name(name)) {
+            let lookup = [b"stats-tube ", name.as_slice(), b"\r\n"].concat();
+            let is_there = !self.ask(&[Piece::Bytes(lookup)])?.is_line("NOT_FOUND");
+            let may_come = !is_certain || asked.makes.contains(name);
+            if (is_there || may_come) && self.kept.insert(name.clone()) {
+                self.ask(&[Piece::Bytes([b"watch ", name.as_slice(), b"\r\n"].concat())])?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the answers to this are fixed.
     fn is_fixed(&self, link: usize, asked: &Asked, ends_inside_put: bool, sent: &str) -> bool {
         let side = &self.sides[0];
@@ -247,8 +281,23 @@ impl Duel {
         if asked.is_wedge || is_put_elsewhere && asked.begins_put {
             return false;
         }
+        if asked.trails_quit && (asked.units.len() > 1 || side.waits(link)) {
+            return false;
+        }
+        // A whole command of that kind is sent as each release refuses it; this one came about by fragments.
+        if asked.has_bad_timeout && !side.quotes() {
+            return false;
+        }
         let is_crowded = is_put_elsewhere || others().any(|other| side.has_more_behind(other));
         if is_crowded && (asked.units.len() > 1 || ends_inside_put || side.waits(link)) {
+            return false;
+        }
+        let is_waited = (0..self.labels.len()).any(|link| side.waits(link));
+        let label = &self.labels[link];
+        if asked.units.contains(&Unit::Quit) && is_waited && label.given + asked.units.len() > 1 {
+            return false;
+        }
+        if asked.kicks_many && (is_waited || asked.units.contains(&Unit::Reserve)) {
             return false;
         }
         let may_wait = side.waits(link) || asked.units.contains(&Unit::Reserve);
@@ -321,6 +370,7 @@ impl Duel {
         for (link, answers) in first.iter().enumerate() {
             let label = &mut self.labels[link];
             for answer in answers {
+                label.given += usize::from(answer.is_reservation());
                 let _ = writeln!(self.log, "  {link}< {answer}");
                 let _ = writeln!(label.history, "\n< {answer}");
             }
@@ -334,18 +384,18 @@ impl Duel {
     }
 
     /// Compares the answers to a command of the harness' own.
-    fn ask(&mut self, pieces: &[Piece]) -> Result<(), String> {
+    fn ask(&mut self, pieces: &[Piece]) -> Result<Answer, String> {
         let [first, second] = &mut self.sides;
         let ours = first.ask(pieces).map_err(|text| format!("the first server: {text}"))?;
         let theirs = second.ask(pieces).map_err(|text| format!("the second server: {text}"))?;
         if ours.is_same(&theirs) {
-            return Ok(());
+            return Ok(ours);
         }
         let asked: String = pieces.iter().map(Piece::to_string).collect();
         Err(format!("{asked}\n{}", describe(&[vec![ours]], &[vec![theirs]])))
     }
 
-    fn ask_text(&mut self, text: &str) -> Result<(), String> {
+    fn ask_text(&mut self, text: &str) -> Result<Answer, String> {
         self.ask(&[Piece::Bytes(text.as_bytes().to_vec())])
     }
 
@@ -360,16 +410,23 @@ impl Duel {
             self.ask_about(b"peek ", job)?;
         }
         self.ask_text("list-tubes\r\n")?;
-        self.ask_text("stats\r\n")
+        self.ask_text("stats\r\n").map(drop)
     }
 
-    fn ask_about(&mut self, verb: &[u8], job: usize) -> Result<(), String> {
+    fn ask_about(&mut self, verb: &[u8], job: usize) -> Result<Answer, String> {
         self.ask(&[Piece::Bytes(verb.to_vec()), Piece::Id(job), Piece::Bytes(b"\r\n".to_vec())])
     }
 
     /// Closes all connections and deletes all jobs, so that only `default` is left on either side.
     fn clean_up(&mut self) -> Result<(), String> {
         self.log.push_str("cleaning up\n");
+        for link in 0..self.labels.len() {
+            // What stands behind a waiting reserve is run first; it may be a put.
+            if self.sides[0].has_more_behind(link) {
+                self.sides.iter_mut().for_each(|side| side.half_close(link));
+                self.settle()?;
+            }
+        }
         for link in 0..self.labels.len() {
             if self.sides[0].is_there(link) {
                 self.both(|side| side.close(link))?;
@@ -379,9 +436,12 @@ impl Duel {
         for job in 0..self.sides[0].ids.count() {
             self.ask_about(b"delete ", job)?;
         }
+        for name in std::mem::take(&mut self.kept).iter().filter(|name| *name != b"default") {
+            self.ask(&[Piece::Bytes([b"ignore ", name.as_slice(), b"\r\n"].concat())])?;
+        }
         self.ask_text("pause-tube default 0\r\n")?;
         self.ask_text("list-tubes\r\n")?;
-        self.ask_text("stats\r\n")
+        self.ask_text("stats\r\n").map(drop)
     }
 }
 
@@ -401,14 +461,18 @@ fn describe(first: &[Vec<Answer>], second: &[Vec<Answer>]) -> String {
             if matches!((a, b), (Some(a), Some(b)) if a.is_same(b)) {
                 continue;
             }
-            let shown = |answer: Option<&Answer>| answer.map_or("(nothing)".to_owned(), Answer::to_string);
-            let (a, b) = (shown(a), shown(b));
+            let (a, b) = match (a, b) {
+                (Some(Answer::Statistics(ours)), Some(Answer::Statistics(theirs))) => {
+                    Answer::differing_fields(ours, theirs)
+                }
+                _ => (shown(a), shown(b)),
+            };
             let _ = writeln!(text, "connection {link}:\n   beanstalkd: {a}\n   the other:  {b}");
-            let fields = a.split(' ').zip(b.split(' ')).filter(|(a, b)| a != b).take(4);
-            for (a, b) in fields.filter(|_| a.len() > 100) {
-                let _ = writeln!(text, "      {a} against {b}");
-            }
         }
     }
     text
+}
+
+fn shown(answer: Option<&Answer>) -> String {
+    answer.map_or("(nothing)".to_owned(), Answer::to_string)
 }

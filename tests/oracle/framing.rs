@@ -29,6 +29,16 @@ pub struct Asked {
     pub watching: Vec<Watching>,
     /// Whether the head of a put ended in it: from then on beanstalkd has given it an id.
     pub begins_put: bool,
+    /// Whether it has a time-out that only releases before 1.13 take.
+    pub has_bad_timeout: bool,
+    /// Tubes that it pauses.
+    pub pauses: Vec<Vec<u8>>,
+    /// Tubes that are there afterwards, if they were not before.
+    pub makes: Vec<Vec<u8>>,
+    /// Whether something stands behind a quit.
+    pub trails_quit: bool,
+    /// Whether it kicks several jobs.
+    pub kicks_many: bool,
     /// Whether it holds what makes beanstalkd lose its place, which is not to be copied: a CR without its LF in
     /// a command line, or a CRLF across the end of its buffer.
     pub is_wedge: bool,
@@ -63,7 +73,10 @@ impl Framer {
         let mut asked = Asked::default();
         while let Some((&first, rest)) = bytes.split_first() {
             match &mut self.state {
-                State::Over => break,
+                State::Over => {
+                    asked.trails_quit = true;
+                    break;
+                }
                 State::Body { left, .. } => {
                     let taken = (*left).min(bytes.len() as u64);
                     *left -= taken;
@@ -100,7 +113,16 @@ impl Framer {
         } else if may_wait(line) {
             asked.units.push(Unit::Reserve);
         } else {
-            if let Some(name) = line.strip_prefix(b"watch ") {
+            asked.has_bad_timeout |= line.starts_with(b"reserve-with-timeout ");
+            if let Some(count) = line.strip_prefix(b"kick ") {
+                asked.kicks_many |= count != b"1";
+            } else if let Some(rest) = line.strip_prefix(b"pause-tube") {
+                let name = rest.split(|byte| *byte == b' ').find(|word| !word.is_empty());
+                asked.pauses.extend(name.map(<[u8]>::to_vec));
+            } else if let Some(name) = line.strip_prefix(b"use ") {
+                asked.makes.push(name.to_vec());
+            } else if let Some(name) = line.strip_prefix(b"watch ") {
+                asked.makes.push(name.to_vec());
                 asked.watching.push(Watching::Add(name.to_vec()));
             } else if let Some(name) = line.strip_prefix(b"ignore ") {
                 asked.watching.push(Watching::Drop(name.to_vec()));

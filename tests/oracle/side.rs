@@ -1,6 +1,6 @@
 //! One of the two servers, and this script's connections to it.
 
-use crate::answer::{self, Answer, Ids};
+use crate::answer::{self, Answer, Ids, View};
 use crate::contestant::Contestant;
 use crate::framing::Unit;
 use crate::script::Piece;
@@ -98,6 +98,7 @@ impl Link {
 pub struct Side {
     port: u16,
     quotes: bool,
+    earlier_connections: u64,
     misses_deadlines: bool,
     links: Vec<Option<Link>>,
     own: Link,
@@ -113,9 +114,10 @@ impl Side {
     pub fn new(server: &Contestant, patience: Duration, tamper: Tamper) -> Side {
         let port = server.port();
         let own = Link::open(port, patience);
-        Side {
+        let mut side = Side {
             port,
-            quotes: server.quotes(),
+            quotes: true,
+            earlier_connections: 0,
             misses_deadlines: server.misses_deadlines(),
             links: Vec::new(),
             own,
@@ -124,7 +126,32 @@ impl Side {
             polls_before: 0,
             patience,
             tamper,
-        }
+        };
+        side.look_around();
+        side
+    }
+
+    /// Takes down what the server says before any script.
+    fn look_around(&mut self) {
+        let text = String::from_utf8(self.ask_raw(b"stats\r\n").expect("stats are answered"));
+        let text = text.expect("stats are text");
+        let field = |name: &str| {
+            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            value.unwrap_or_else(|| panic!("no {name} in {text}"))
+        };
+        let number = |name| field(name).parse::<u64>().expect("a count is a number");
+        let (polls, connections, quotes) =
+            (number("cmd-stats"), number("total-connections"), field("hostname").starts_with('"'));
+        (self.polls, self.earlier_connections, self.quotes) = (polls, connections, quotes);
+    }
+
+    fn view(&self, polls: (u64, u64)) -> View {
+        View { polls, earlier_connections: self.earlier_connections, quotes: self.quotes }
+    }
+
+    /// Whether it quotes strings in statistics, as 1.13 does.
+    pub fn quotes(&self) -> bool {
+        self.quotes
     }
 
     /// Forgets the jobs of the last script.
@@ -326,14 +353,16 @@ impl Side {
 
     /// Sends one command over the own connection; its answer.
     pub fn ask(&mut self, pieces: &[Piece]) -> Result<Answer, Unrest> {
-        let polls = (self.polls, self.polls);
         let raw = self.ask_raw(&self.render(pieces))?;
-        Ok(Answer::read(&raw, &self.ids, polls, self.quotes))
+        let mut answers = vec![raw];
+        self.tamper.change(&mut answers);
+        let raw = answers.first().ok_or("no answer")?;
+        Ok(Answer::read(raw, &self.ids, self.view((self.polls, self.polls))))
     }
 
     /// Takes the answers that have come since, for each connection.
     pub fn take(&mut self) -> Vec<Vec<Answer>> {
-        let polls = (self.polls_before, self.polls);
+        let view = self.view((self.polls_before, self.polls));
         self.polls_before = self.polls;
         let mut came: Vec<Vec<Vec<u8>>> = Vec::new();
         for link in &mut self.links {
@@ -344,7 +373,7 @@ impl Side {
         self.ids.add(inserted.collect());
         let mut answers: Vec<Vec<Answer>> = Vec::new();
         for raw in &came {
-            let read = raw.iter().map(|raw| Answer::read(raw, &self.ids, polls, self.quotes));
+            let read = raw.iter().map(|raw| Answer::read(raw, &self.ids, view));
             answers.push(read.collect());
         }
         for (link, answers) in self.links.iter_mut().zip(&mut answers) {
