@@ -422,7 +422,7 @@ impl Duel {
         self.log.push_str("cleaning up\n");
         for link in 0..self.labels.len() {
             // What stands behind a waiting reserve is run first; it may be a put.
-            if self.sides[0].has_more_behind(link) {
+            if self.sides[0].waits(link) {
                 self.sides.iter_mut().for_each(|side| side.half_close(link));
                 self.settle()?;
             }
@@ -437,6 +437,7 @@ impl Duel {
             self.ask_about(b"delete ", job)?;
         }
         for name in std::mem::take(&mut self.kept).iter().filter(|name| *name != b"default") {
+            self.ask(&[Piece::Bytes([b"pause-tube ", name.as_slice(), b" 0\r\n"].concat())])?;
             self.ask(&[Piece::Bytes([b"ignore ", name.as_slice(), b"\r\n"].concat())])?;
         }
         self.ask_text("pause-tube default 0\r\n")?;

@@ -127,7 +127,8 @@ impl Runner {
         }
     }
 
-    fn run_once(&mut self, script: &Script, patience: Duration) -> Result<(), Difference> {
+    /// Runs a script once.
+    pub fn run_once(&mut self, script: &Script, patience: Duration) -> Result<(), Difference> {
         let mut duel = self.duel.take().unwrap_or_else(|| Duel::new(self.against, self.tamper, patience));
         duel.run(script)?;
         // A server that takes no more jobs is of no use to the next script.

@@ -49,19 +49,16 @@ fn beanstalkd_agrees_with_itself_as_time_passes() {
 }
 
 #[test]
-#[ignore = "the port does not answer yet"]
 fn the_port_answers_as_beanstalkd() {
     judge::run(Against::Module, Kind::AtOnce, judge::number("PHEAN_ORACLE_SCRIPTS").unwrap_or(SCRIPTS));
 }
 
 #[test]
-#[ignore = "the port does not answer yet"]
 fn the_port_refuses_as_beanstalkd_when_drained() {
     judge::run(Against::Module, Kind::Draining, 12);
 }
 
 #[test]
-#[ignore = "the port does not answer yet"]
 fn the_port_answers_as_beanstalkd_as_time_passes() {
     judge::run(Against::Module, Kind::Timed, judge::number("PHEAN_ORACLE_TIMED").unwrap_or(TIMED_SCRIPTS));
 }

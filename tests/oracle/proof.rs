@@ -3,6 +3,9 @@
 use crate::duel::Against;
 use crate::judge::{Kind, Runner};
 use crate::tamper::Tamper;
+use crate::timed;
+use crate::waiting::patience;
+use std::thread;
 
 /// How many scripts may pass before a fault must have shown.
 const SCRIPTS: u64 = 150;
@@ -36,4 +39,26 @@ fn faults_in_the_answers_are_found() {
         let found = (0..SCRIPTS).any(|seed| runner.run(Kind::AtOnce, seed).is_err());
         assert!(found, "{fault:?} was not found in {SCRIPTS} scripts");
     }
+}
+
+#[test]
+fn faults_that_show_in_time_are_found() {
+    let faults = [
+        Tamper::Replaces(b"DEADLINE_SOON", b"TIMED_OUT"),
+        Tamper::Replaces(b"TIMED_OUT", b"DEADLINE_SOON"),
+        Tamper::Miscounts("timeouts: "),
+    ];
+    thread::scope(|scope| {
+        let runs = faults.map(|fault| {
+            let differs = move |seed| {
+                let mut runner = Runner::new(Against::Itself, fault);
+                scope.spawn(move || runner.run_once(&timed::script(seed), patience()).is_err())
+            };
+            (fault, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11].map(differs))
+        });
+        for (fault, runs) in runs {
+            let found = runs.map(|run| run.join().expect("no thread panicked"));
+            assert!(found.contains(&true), "{fault:?} was not found");
+        }
+    });
 }

@@ -295,9 +295,10 @@ impl Side {
 
     /// Waits until the server has as many connections as there are.
     fn await_connections(&mut self) -> Result<(), Unrest> {
-        let open = 1 + self.links.iter().flatten().filter(|link| !link.has_ended).count() as u64;
         let bound = Instant::now() + self.patience;
         loop {
+            self.drain();
+            let open = 1 + self.links.iter().flatten().filter(|link| !link.has_ended).count() as u64;
             let shown = self.poll("current-connections")?;
             if shown == open {
                 return Ok(());
@@ -312,9 +313,13 @@ impl Side {
     /// in the very one of a deadline, it looks no more until the connection is used. An empty line does, and is
     /// not counted anywhere.
     pub fn keep_time(&mut self) -> Result<(), Unrest> {
-        let misses = self.misses_deadlines;
+        if !self.misses_deadlines {
+            return Ok(());
+        }
+        // Who waited may have been given a job meanwhile.
+        self.drain();
         let is_idle = |link: &&mut Link| link.is_worker && !link.waits() && !link.has_ended && !link.must_end;
-        for link in self.links.iter_mut().flatten().filter(|_| misses).filter(is_idle) {
+        for link in self.links.iter_mut().flatten().filter(is_idle) {
             let before = link.came.len();
             link.stream.write_all(b"\r\n").map_err(|error| error.to_string())?;
             while link.came.len() == before {

@@ -53,6 +53,8 @@ pub fn script(seed: u64) -> Script {
                     "reserve-with-timeout 2",
                     "reserve-with-timeout 0",
                 ]);
+                // One worker takes most jobs, so that it often waits while it holds some.
+                let link = if generator.rng.random_bool(0.6) { 0 } else { link };
                 send(link, command(seconds.as_bytes(), b""))
             }
             7 => with_job(&mut generator, link, puts),
@@ -75,7 +77,7 @@ fn put(generator: &mut Generator, link: usize, puts: &mut usize) -> Step {
         "{} {} {}",
         generator.pick(&["1", "2", "5"]),
         generator.pick(&["0", "0", "1", "2"]),
-        generator.pick(&["1", "2", "3", "60"])
+        generator.pick(&["1", "2", "2", "3", "60"])
     );
     send(link, generator.put(&numbers))
 }
