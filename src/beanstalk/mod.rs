@@ -21,8 +21,8 @@
 //! What differs from beanstalkd, where it must: whoever came first is served first; a job that is released more
 //! often than `phean.retry-count` allows is buried, and the answer is still `RELEASED`; where an id is in two tubes
 //! (by `COPY` or `RESTORE`), it means the job that the session holds, or else the one that this server has known for
-//! longer, or after a restart either; an empty tube that `PHEAN.PAUSE` or `pause-tube` has paused stays paused when
-//! nobody uses or watches it any longer.
+//! longer, or after a restart either; a pause that `PHEAN.PAUSE` set outlasts the last connection that uses or watches
+//! the tube (one that `pause-tube` set ends with the tube, as in beanstalkd).
 //!
 //! What a client sends costs no more memory than 64 KiB and the body that is arriving, which is at most
 //! `phean.max-job-size`; what it does not read no more than 1 MiB and one reply.

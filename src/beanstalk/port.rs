@@ -122,7 +122,7 @@ impl Port {
         while let Some(name) = watched.names().first().cloned() {
             watched.remove(&name);
             if session.is_wide {
-                broker.ignore_wide(&name);
+                broker.ignore_wide(watched, &name);
             }
             broker.untie(&name, Tie::Watching);
         }

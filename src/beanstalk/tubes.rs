@@ -40,7 +40,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         if !self.gates.is_local(name) {
             return Err(self.trouble(name, Trouble::NotLocal));
         }
-        let tied = self.broker.tie(self.world, name, tie);
+        let tied = self.broker.tie(self.world, name, tie, self.now_ms);
         tied.map_err(|_| self.trouble(name, Trouble::WrongType))
     }
 
@@ -52,13 +52,14 @@ impl<W: World, G: Gates> Run<'_, W, G> {
             }
             self.tie(name, Tie::Watching)?;
             let name = Name::from(name);
-            Rc::make_mut(&mut self.session.watched).add(&name);
+            let watched = Rc::make_mut(&mut self.session.watched);
+            watched.add(&name);
             if self.session.is_wide {
-                self.broker.watch_wide(self.world, &name);
-            } else if self.session.watched.len() > NARROW_MAX {
+                self.broker.watch_wide(self.world, watched, &name);
+            } else if watched.len() > NARROW_MAX {
                 self.session.is_wide = true;
-                for name in self.session.watched.names() {
-                    self.broker.watch_wide(self.world, name);
+                for name in watched.names().to_vec() {
+                    self.broker.watch_wide(self.world, watched, &name);
                 }
             }
         }
@@ -72,13 +73,16 @@ impl<W: World, G: Gates> Run<'_, W, G> {
             if self.session.watched.len() < 2 {
                 return Err(NOT_IGNORED);
             }
-            Rc::make_mut(&mut self.session.watched).remove(name);
+            let watched = Rc::make_mut(&mut self.session.watched);
+            watched.remove(name);
             self.broker.untie(name, Tie::Watching);
             if self.session.is_wide {
-                self.broker.ignore_wide(name);
-                if self.session.watched.len() <= WIDE_MIN {
+                self.broker.ignore_wide(watched, name);
+                if watched.len() <= WIDE_MIN {
                     self.session.is_wide = false;
-                    self.session.watched.names().iter().for_each(|name| self.broker.ignore_wide(name));
+                    for name in watched.names().to_vec() {
+                        self.broker.ignore_wide(watched, &name);
+                    }
                 }
             }
         }
@@ -122,8 +126,10 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         let mut step = self.begin(name)?;
         // A tube that is only used or watched has no key, but counts its pauses.
         step.create();
-        step.make(&Change::Pause { for_ms: u64::from(seconds) * 1000 });
+        let for_ms = u64::from(seconds) * 1000;
+        step.make(&Change::Pause { for_ms });
         step.finish();
+        self.broker.port_paused(name, for_ms, self.now_ms);
         self.say(PAUSED);
         Ok(())
     }

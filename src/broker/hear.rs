@@ -173,7 +173,7 @@ impl Broker {
         }
         drop(key);
         self.known(db, name, &counts, last_id, deadline_ms);
-        if counts.of(State::Ready) > 0 && self.line.waiting_on(db, name) > 0 {
+        if counts.of(State::Ready) > 0 && self.waiting_on(db, name) > 0 {
             self.names.attend(db, name, AT_ONCE);
         }
     }

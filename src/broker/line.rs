@@ -38,11 +38,7 @@ pub struct Wait {
 impl Wait {
     /// Whether it is for this tube's jobs, too.
     pub fn is_for(&self, name: &Name) -> bool {
-        self.names.contains(name) || self.is_wide_for(name)
-    }
-
-    fn is_wide_for(&self, name: &[u8]) -> bool {
-        self.wide.as_ref().is_some_and(|wide| wide.contains(name))
+        self.names.contains(name) || self.wide.as_ref().is_some_and(|wide| wide.contains(name))
     }
 }
 
@@ -142,29 +138,36 @@ impl Line {
         self.waiters.remove(&number).map(|waiter| (waiter.wait, waiter.grant))
     }
 
-    /// The first in a tube's line.
-    pub fn first(&self, db: u32, name: &[u8]) -> Option<(u64, Rc<Wait>)> {
+    /// The first in a tube's line. `number_of` tells by which number wide waiters know the tube, if any does.
+    pub fn first(&self, db: u32, name: &[u8], number_of: Option<u32>) -> Option<(u64, Rc<Wait>)> {
         let line = self.tubes.get(&db).and_then(|tubes| tubes.get(name));
         let mut number = line.and_then(|line| line.first().copied());
         if !self.wide.is_empty() {
-            let wide = self.wide_on(db, name).next();
+            let wide = self.wide_on(db, number_of).next();
             number = [number, wide].into_iter().flatten().min();
         }
         let number = number?;
         self.waiters.get(&number).map(|waiter| (number, Rc::clone(&waiter.wait)))
     }
 
-    /// The wide waiters that watch a tube, in the order in which they came.
-    fn wide_on(&self, db: u32, name: &[u8]) -> impl Iterator<Item = u64> {
-        let watches =
-            move |number: &u64| self.waiters.get(number).is_some_and(|waiter| waiter.wait.is_wide_for(name));
-        self.wide.get(&db).into_iter().flatten().copied().filter(watches)
+    /// The wide waiters that watch the tube of this number, in the order in which they came.
+    fn wide_on(&self, db: u32, number: Option<u32>) -> impl Iterator<Item = u64> {
+        let watches = move |wait: &Wait| {
+            wait.wide.as_ref().zip(number).is_some_and(|(wide, number)| wide.is_marked(number))
+        };
+        let waiters = self.wide.get(&db).into_iter().flatten();
+        waiters.copied().filter(move |waiter| self.waiters.get(waiter).is_some_and(|w| watches(&w.wait)))
     }
 
-    /// How many stand in a tube's line.
-    pub fn waiting_on(&self, db: u32, name: &[u8]) -> usize {
+    /// Whether there are wide waiters.
+    pub fn has_wide(&self) -> bool {
+        !self.wide.is_empty()
+    }
+
+    /// How many stand in a tube's line, which wide waiters know by this number.
+    pub fn waiting_on(&self, db: u32, name: &[u8], number: Option<u32>) -> usize {
         let narrow = self.tubes.get(&db).and_then(|tubes| tubes.get(name)).map_or(0, BTreeSet::len);
-        if self.wide.is_empty() { narrow } else { narrow + self.wide_on(db, name).count() }
+        if self.wide.is_empty() { narrow } else { narrow + self.wide_on(db, number).count() }
     }
 
     /// The tubes of a database that somebody waits on. O(n) for all of them, those of wide waiters included.

@@ -217,7 +217,8 @@ impl Broker {
 
     /// How many clients wait on a tube.
     pub fn waiting_on(&self, db: u32, name: &[u8]) -> usize {
-        self.line.waiting_on(db, name)
+        let number = if self.line.has_wide() { self.wide_number(db, name) } else { None };
+        self.line.waiting_on(db, name, number)
     }
 
     /// Puts a client at the end of the line, and returns its number. Nothing in its tubes can be reserved now.
@@ -245,7 +246,7 @@ impl Broker {
         if self.role != Role::Primary {
             return wait;
         }
-        if !self.give_backs.is_empty() || self.sweep.is_some() {
+        if !self.give_backs.is_empty() || self.sweep.is_some() || self.has_ended_pauses() {
             return Some(0);
         }
         [wait, self.names.next_ms()].into_iter().flatten().min()
@@ -253,7 +254,10 @@ impl Broker {
 
     /// Whether the next tick may be due sooner than when this was last asked.
     pub fn take_sooner(&mut self) -> bool {
-        let at_once = !self.give_backs.is_empty() || self.sweep.is_some() || self.has_port_work();
+        let at_once = !self.give_backs.is_empty()
+            || self.sweep.is_some()
+            || self.has_port_work()
+            || self.has_ended_pauses();
         self.names.take_sooner() | self.line.take_sooner() | at_once
     }
 

@@ -223,7 +223,7 @@ impl<'a, W: World> Step<'a, W> {
         if self.broker.role != Role::Primary || self.broker.line.waiting() == 0 {
             return;
         }
-        while let Some((number, wait)) = self.broker.line.first(self.db, self.name) {
+        while let Some((number, wait)) = self.broker.first_in_line(self.db, self.name) {
             let worker = Worker { client: wait.client, ttr_ms: wait.ttr_ms };
             let mut jobs = Vec::new();
             while jobs.len() < wait.count.unwrap_or(1) as usize

@@ -36,6 +36,7 @@ impl Broker {
         if !world.may_write() {
             return Ticked::Refused;
         }
+        self.end_pauses(world, now_ms);
         let mut changes = self.give_back_slice(world, now_ms);
         self.go_on_sweeping();
         for _ in 0..TUBES {

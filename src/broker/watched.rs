@@ -10,6 +10,8 @@ use super::names::Name;
 pub struct Watched {
     list: Vec<Name>,
     places: BTreeMap<Name, usize>,
+    /// One bit for each number that tubes have where very many are watched.
+    marks: Vec<u64>,
 }
 
 impl Watched {
@@ -44,6 +46,42 @@ impl Watched {
         self.places.insert(Name::clone(name), self.list.len());
         self.list.push(Name::clone(name));
         true
+    }
+
+    /// Marks the number of a tube that is among them.
+    pub fn mark(&mut self, number: u32) {
+        let word = number as usize / 64;
+        if word >= self.marks.len() {
+            self.marks.resize(word + 1, 0);
+        }
+        if let Some(word) = self.marks.get_mut(word) {
+            *word |= 1 << (number % 64);
+        }
+    }
+
+    /// Takes the mark of a number away.
+    pub fn unmark(&mut self, number: u32) {
+        if let Some(word) = self.marks.get_mut(number as usize / 64) {
+            *word &= !(1 << (number % 64));
+        }
+    }
+
+    /// Whether the tube of this number is among them.
+    pub fn is_marked(&self, number: u32) -> bool {
+        self.marks.get(number as usize / 64).is_some_and(|word| word >> (number % 64) & 1 != 0)
+    }
+
+    /// The marked numbers.
+    pub fn marks(&self) -> impl Iterator<Item = u32> {
+        let words = (0..).step_by(64).zip(&self.marks);
+        words.flat_map(|(first, word)| {
+            let mut left = *word;
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                Some(first + bit)
+            })
+        })
     }
 
     /// Takes a name away; `false` if it is not there.
@@ -81,5 +119,17 @@ mod tests {
         assert!(watched.contains(b"a") && !watched.contains(b"d"));
         assert!(watched.remove(b"a"));
         assert!(watched.is_empty());
+    }
+
+    #[test]
+    fn numbers_are_marked() {
+        let mut watched = Watched::default();
+        for number in [0, 63, 64, 1_000] {
+            watched.mark(number);
+        }
+        watched.unmark(63);
+        watched.unmark(5_000);
+        assert_eq!(watched.marks().collect::<Vec<u32>>(), [0, 64, 1_000]);
+        assert!(watched.is_marked(64) && !watched.is_marked(63) && !watched.is_marked(70_000));
     }
 }

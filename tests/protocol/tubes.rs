@@ -133,3 +133,27 @@ fn the_most_urgent_over_all_watched_tubes_comes_first() {
         assert_eq!(driver.say(c, "reserve\nreserve\nreserve-with-timeout 0"), expected);
     });
 }
+
+#[test]
+fn a_pause_ends_with_its_tube_unless_an_operator_set_it() {
+    let mut driver = Driver::new();
+    let (a, b) = (driver.connect(), driver.connect());
+    // At once, and after a while.
+    for script in ["use t\npause-tube t 100\nuse default\nuse t", "pause-tube t 100\nuse default"] {
+        driver.say(a, script);
+        driver.say(a, "use t");
+        assert_eq!(driver.stat(a, "stats-tube t", "pause"), "0");
+        assert_eq!(driver.stat(a, "stats-tube t", "cmd-pause-tube"), "0");
+        driver.put(a, "0 0 60", "x");
+        assert!(driver.say(b, "watch t\nreserve-with-timeout 0\nignore t").contains("RESERVED"));
+        driver.say(b, "delete 1\ndelete 2");
+    }
+    assert_eq!(driver.phean("PAUSE t 100"), "OK");
+    driver.say(a, "use default");
+    driver.say(a, "use t");
+    assert_eq!(driver.stat(a, "stats-tube t", "pause"), "100");
+    driver.say(a, "pause-tube t 200");
+    driver.put(a, "0 0 60", "x");
+    driver.say(a, "use default");
+    assert_eq!(driver.stat(a, "stats-tube t", "pause"), "200", "it has a job");
+}

@@ -1,7 +1,8 @@
 //! The most urgent ready job over very many tubes, for connections that watch them.
 //!
 //! Kept only of tubes that at least one *wide* connection watches: one that watches so many tubes that it cannot
-//! look at each of them. A tube that is paused has no head here.
+//! look at each of them. Such a tube has a number here, by which a connection knows whether it watches it. A tube
+//! that is paused has no head here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -15,7 +16,8 @@ use super::super::watched::Watched;
 type Head = (u32, u64);
 
 struct Entry {
-    /// How many wide connections watch the tube.
+    name: Name,
+    /// How many wide connections watch the tube; 0 where the number is free.
     watching: u32,
     head: Option<Head>,
 }
@@ -23,8 +25,13 @@ struct Entry {
 /// The first ready jobs of the tubes that wide connections watch.
 #[derive(Default)]
 pub struct Heads {
-    tubes: BTreeMap<Name, Entry>,
-    order: BTreeSet<(Head, Name)>,
+    numbers: BTreeMap<Name, u32>,
+    /// By number.
+    tubes: Vec<Entry>,
+    free: Vec<u32>,
+    order: BTreeSet<(Head, u32)>,
+    /// The tube that was last asked for, and its number.
+    last: Option<(Name, Option<u32>)>,
 }
 
 /// The first job that a reserve would take from a tube.
@@ -38,64 +45,100 @@ fn head_of(tube: &Tube) -> Option<Head> {
 impl Heads {
     /// Whether there is no wide connection.
     pub fn is_empty(&self) -> bool {
-        self.tubes.is_empty()
+        self.numbers.is_empty()
     }
 
-    /// A wide connection begins to watch the tube, which is as told. O(log n).
-    pub fn watch(&mut self, name: &Name, tube: Option<&Tube>) {
-        let entry = self.tubes.entry(Rc::clone(name)).or_insert(Entry { watching: 0, head: None });
-        entry.watching += 1;
+    /// A wide connection begins to watch the tube, which is as told. Returns the tube's number. O(log n).
+    pub fn watch(&mut self, name: &Name, tube: Option<&Tube>) -> u32 {
+        let number = match self.numbers.get(name) {
+            Some(number) => *number,
+            None => {
+                self.last = None;
+                let entry = Entry { name: Rc::clone(name), watching: 0, head: None };
+                let number = self.free.pop().unwrap_or(self.tubes.len() as u32);
+                match self.tubes.get_mut(number as usize) {
+                    Some(free) => *free = entry,
+                    None => self.tubes.push(entry),
+                }
+                self.numbers.insert(Rc::clone(name), number);
+                number
+            }
+        };
+        if let Some(entry) = self.tubes.get_mut(number as usize) {
+            entry.watching += 1;
+        }
         self.update(name, tube);
+        number
     }
 
-    /// A wide connection watches the tube no longer. O(log n).
-    pub fn ignore(&mut self, name: &[u8]) {
-        let Some(entry) = self.tubes.get_mut(name) else { return };
+    /// A wide connection watches the tube no longer. Returns the tube's number. O(log n).
+    pub fn ignore(&mut self, name: &[u8]) -> Option<u32> {
+        let number = self.number(name)?;
+        let entry = self.tubes.get_mut(number as usize)?;
         entry.watching = entry.watching.saturating_sub(1);
         if entry.watching == 0 {
             self.update(name, None);
-            self.tubes.remove(name);
+            self.numbers.remove(name);
+            self.free.push(number);
+            self.last = None;
         }
+        Some(number)
+    }
+
+    /// The tube's number, if a wide connection watches it. Mostly the same tube is asked for again.
+    pub fn number(&mut self, name: &[u8]) -> Option<u32> {
+        if let Some((last, number)) = &self.last
+            && **last == *name
+        {
+            return *number;
+        }
+        let (name, number) = match self.numbers.get_key_value(name) {
+            Some((name, number)) => (Rc::clone(name), Some(*number)),
+            None => (Name::from(name), None),
+        };
+        self.last = Some((name, number));
+        number
+    }
+
+    /// The same, without remembering it.
+    pub fn number_of(&self, name: &[u8]) -> Option<u32> {
+        self.numbers.get(name).copied()
     }
 
     /// The tube may have changed. O(log n) if its first ready job is another one.
     pub fn update(&mut self, name: &[u8], tube: Option<&Tube>) {
-        let Some((name, _)) = self.tubes.get_key_value(name) else { return };
-        let name = Rc::clone(name);
+        let Some(number) = self.number(name) else { return };
+        let Some(entry) = self.tubes.get_mut(number as usize) else { return };
         let head = tube.and_then(head_of);
-        let Some(entry) = self.tubes.get_mut(&name) else { return };
         if entry.head == head {
             return;
         }
         let before = std::mem::replace(&mut entry.head, head);
         if let Some(before) = before {
-            self.order.remove(&(before, Rc::clone(&name)));
+            self.order.remove(&(before, number));
         }
         if let Some(head) = head {
-            self.order.insert((head, name));
+            self.order.insert((head, number));
         }
     }
 
     /// No tube has a ready job.
     pub fn flush(&mut self) {
         self.order.clear();
-        self.tubes.values_mut().for_each(|entry| entry.head = None);
+        self.tubes.iter_mut().for_each(|entry| entry.head = None);
     }
 
     /// The tube with the most urgent job among those watched. Costs a look at each tube that has a more urgent
-    /// job and is not watched, but no more than a look at each that is watched.
+    /// job and is not watched, but no more than two looks at each that is watched.
     pub fn first(&self, watched: &Watched) -> Option<Name> {
         let limit = watched.len();
-        for (_, name) in self.order.iter().take(limit) {
-            if watched.contains(name) {
-                return Some(Rc::clone(name));
-            }
+        let mut heads = self.order.iter().take(limit);
+        let mut number = heads.find(|(_, number)| watched.is_marked(*number)).map(|(_, number)| *number);
+        if number.is_none() && self.order.len() > limit {
+            let heads = watched.marks().filter_map(|n| Some((self.tubes.get(n as usize)?.head?, n)));
+            number = heads.min().map(|(_, number)| number);
         }
-        if self.order.len() <= limit {
-            return None;
-        }
-        let heads = watched.names().iter().filter_map(|name| Some((self.tubes.get(name)?.head?, name)));
-        heads.min().map(|(_, name)| Rc::clone(name))
+        self.tubes.get(number? as usize).map(|entry| Rc::clone(&entry.name))
     }
 }
 
@@ -114,11 +157,12 @@ mod tests {
         tube
     }
 
-    fn watched(names: &[&str]) -> Watched {
+    fn watched(heads: &Heads, names: &[&str]) -> Watched {
         let mut watched = Watched::default();
-        names.iter().for_each(|text| {
+        for text in names {
             watched.add(&name(text));
-        });
+            heads.number_of(text.as_bytes()).into_iter().for_each(|number| watched.mark(number));
+        }
         watched
     }
 
@@ -129,21 +173,25 @@ mod tests {
         heads.watch(&name("b"), Some(&tube(2, 5)));
         heads.watch(&name("c"), Some(&tube(3, 4)));
         heads.watch(&name("d"), None);
-        assert_eq!(heads.first(&watched(&["a", "b", "c", "d"])), Some(name("c")));
-        assert_eq!(heads.first(&watched(&["b", "a"])), Some(name("a")));
-        assert_eq!(heads.first(&watched(&["b"])), Some(name("b")), "found though others come first");
-        assert_eq!(heads.first(&watched(&["d", "e"])), None);
+        let first = |heads: &Heads, names: &[&str]| heads.first(&watched(heads, names));
+        assert_eq!(first(&heads, &["a", "b", "c", "d"]), Some(name("c")));
+        assert_eq!(first(&heads, &["b", "a"]), Some(name("a")));
+        assert_eq!(first(&heads, &["b"]), Some(name("b")), "found though others come first");
+        assert_eq!(first(&heads, &["d", "e"]), None);
         heads.update(b"d", Some(&tube(4, 0)));
-        assert_eq!(heads.first(&watched(&["a", "d"])), Some(name("d")));
+        assert_eq!(first(&heads, &["a", "d"]), Some(name("d")));
         let mut paused = tube(4, 0);
         paused.apply(0, &Change::Pause { for_ms: 1 });
         heads.update(b"d", Some(&paused));
-        assert_eq!(heads.first(&watched(&["a", "d"])), Some(name("a")));
+        assert_eq!(first(&heads, &["a", "d"]), Some(name("a")));
         heads.ignore(b"a");
-        assert_eq!(heads.first(&watched(&["a", "d"])), None);
+        assert_eq!(first(&heads, &["a", "d"]), None);
+        assert_eq!(heads.number(b"a"), None);
+        assert_eq!(heads.watch(&name("z"), Some(&tube(9, 9))), 0, "a free number is used again");
+        assert_eq!(first(&heads, &["z"]), Some(name("z")));
         heads.flush();
-        assert_eq!(heads.first(&watched(&["b", "c"])), None);
-        for text in ["b", "c", "d"] {
+        assert_eq!(first(&heads, &["b", "c", "z"]), None);
+        for text in ["b", "c", "d", "z"] {
             heads.ignore(text.as_bytes());
         }
         assert!(heads.is_empty());

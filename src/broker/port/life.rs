@@ -19,6 +19,8 @@ struct Living {
     using: u32,
     watching: u32,
     has_jobs: bool,
+    /// When the pause ends that `pause-tube` set (Unix ms); 0 for none.
+    paused_until_ms: u64,
     /// What its key had counted when the tube came to life.
     base: Option<Box<Totals>>,
 }
@@ -43,11 +45,13 @@ pub struct Life {
     /// In beanstalkd's order: a new one goes to the end, and the last moves into the hole that another leaves.
     list: Vec<Name>,
     tubes: BTreeMap<Name, Living>,
+    /// The pauses of tubes that are there no longer, which are over with them.
+    ended_pauses: BTreeMap<Name, u64>,
 }
 
 impl Default for Life {
     fn default() -> Life {
-        let mut life = Life { list: Vec::new(), tubes: BTreeMap::new() };
+        let mut life = Life { list: Vec::new(), tubes: BTreeMap::new(), ended_pauses: BTreeMap::new() };
         life.find_or_make(DEFAULT);
         life
     }
@@ -106,16 +110,36 @@ impl Life {
         }
     }
 
-    /// A connection uses or watches the tube no longer. Tells whether it is attended by none now.
+    /// `pause-tube` has paused the tube until this time (Unix ms); 0 if it has ended a pause.
+    pub fn paused(&mut self, name: &[u8], until_ms: u64) {
+        if let Some(tube) = self.tubes.get_mut(name) {
+            tube.paused_until_ms = until_ms;
+        }
+    }
+
+    /// A pause that is over because its tube was no longer there: this tube's, or any if `None`.
+    pub fn take_ended_pause(&mut self, name: Option<&[u8]>) -> Option<(Name, u64)> {
+        match name {
+            Some(name) => self.ended_pauses.remove_entry(name),
+            None => self.ended_pauses.pop_first(),
+        }
+    }
+
+    /// Whether there is such a pause.
+    pub fn has_ended_pauses(&self) -> bool {
+        !self.ended_pauses.is_empty()
+    }
+
+    /// A connection uses or watches the tube no longer. Tells whether nobody does now, and there is no job.
     pub fn untie(&mut self, name: &[u8], tie: Tie) -> bool {
         let Some(tube) = self.tubes.get_mut(name) else { return false };
         match tie {
             Tie::Using => tube.using = tube.using.saturating_sub(1),
             Tie::Watching => tube.watching = tube.watching.saturating_sub(1),
         }
-        let is_attended = tube.is_attended();
+        let may_go = !tube.is_attended() && !tube.has_jobs;
         self.end_if_over(name);
-        !is_attended
+        may_go
     }
 
     /// The tube has got its first job, or lost its last one.
@@ -135,6 +159,7 @@ impl Life {
         if let Some(tube) = self.tubes.get_mut(name) {
             tube.base = None;
             tube.has_jobs = false;
+            tube.paused_until_ms = 0;
             self.end_if_over(name);
         }
     }
@@ -142,7 +167,8 @@ impl Life {
     /// All keys are gone.
     pub fn flush(&mut self) {
         let with_jobs: Vec<Name> = self.list.iter().filter(|name| self.has_jobs(name)).cloned().collect();
-        self.tubes.values_mut().for_each(|tube| tube.base = None);
+        self.tubes.values_mut().for_each(|tube| (tube.base, tube.paused_until_ms) = (None, 0));
+        self.ended_pauses.clear();
         with_jobs.iter().for_each(|name| self.jobs(name, false));
     }
 
@@ -154,7 +180,11 @@ impl Life {
         let is_kept = |tube: &Living| tube.is_attended() || tube.has_jobs || name == DEFAULT;
         let Some(tube) = self.tubes.get(name).filter(|tube| !is_kept(tube)) else { return };
         let at = tube.at;
-        self.tubes.remove(name);
+        if let Some((name, tube)) = self.tubes.remove_entry(name)
+            && tube.paused_until_ms > 0
+        {
+            self.ended_pauses.insert(name, tube.paused_until_ms);
+        }
         if at < self.list.len() {
             self.list.swap_remove(at);
         }
@@ -182,7 +212,7 @@ mod tests {
         life.jobs(b"c", true);
         life.jobs(b"a", true);
         assert_eq!(names(&life), ["default", "a", "b", "c"]);
-        assert!(life.untie(b"a", Tie::Using));
+        assert!(!life.untie(b"a", Tie::Using), "it has a job");
         assert_eq!(names(&life), ["default", "a", "b", "c"]);
         life.jobs(b"a", false);
         assert_eq!(names(&life), ["default", "c", "b"]);

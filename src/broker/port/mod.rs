@@ -6,6 +6,8 @@ mod heads;
 mod life;
 mod whereabouts;
 
+use std::rc::Rc;
+
 use crate::queue::{Change, Counts, ID_MAX, Totals, Tube};
 
 use heads::Heads;
@@ -169,11 +171,54 @@ impl Broker {
     }
 
     /// A connection begins to use or watch a tube. `Err` if its key holds something else.
-    pub fn tie<W: World>(&mut self, world: &mut W, name: &[u8], tie: Tie) -> Result<(), WrongType> {
+    pub fn tie<W: World>(
+        &mut self,
+        world: &mut W,
+        name: &[u8],
+        tie: Tie,
+        now_ms: u64,
+    ) -> Result<(), WrongType> {
+        let Some(port) = &mut self.port else { return Ok(()) };
+        if let Some((name, until_ms)) = port.life.take_ended_pause(Some(name)) {
+            self.end_pause(world, &name, until_ms, now_ms);
+        }
         let Some(port) = &mut self.port else { return Ok(()) };
         let key = world.open(port.db, name, Access::Look)?;
         port.life.tie(name, tie, key.tube().map_or_else(Totals::default, |tube| tube.header().totals));
         Ok(())
+    }
+
+    /// `pause-tube` has paused a tube for so long.
+    pub fn port_paused(&mut self, name: &[u8], for_ms: u64, now_ms: u64) {
+        let until_ms = if for_ms > 0 { now_ms.saturating_add(for_ms) } else { 0 };
+        self.port.iter_mut().for_each(|port| port.life.paused(name, until_ms));
+    }
+
+    /// Whether a tube is paused that was there no longer.
+    pub(super) fn has_ended_pauses(&self) -> bool {
+        self.port.as_ref().is_some_and(|port| port.life.has_ended_pauses())
+    }
+
+    /// Ends the pauses of tubes that were there no longer, a slice of them.
+    pub(super) fn end_pauses<W: World>(&mut self, world: &mut W, now_ms: u64) {
+        for _ in 0..TUBES {
+            let ended = self.port.as_mut().and_then(|port| port.life.take_ended_pause(None));
+            let Some((name, until_ms)) = ended else { break };
+            self.end_pause(world, &name, until_ms, now_ms);
+        }
+    }
+
+    /// Ends a tube's pause, if it is still this one: in beanstalkd a pause ends with the tube.
+    fn end_pause<W: World>(&mut self, world: &mut W, name: &[u8], until_ms: u64, now_ms: u64) {
+        let Some(db) = self.port.as_ref().map(|port| port.db) else { return };
+        if self.role != Role::Primary || !world.may_write() {
+            return;
+        }
+        let Ok(mut step) = Step::begin(self, world, db, name, now_ms) else { return };
+        if step.tube().is_some_and(|tube| tube.header().paused_until_ms == until_ms) {
+            step.make(&Change::Pause { for_ms: 0 });
+        }
+        step.finish();
     }
 
     /// A connection begins to use or watch `default`, whatever its key holds.
@@ -222,16 +267,28 @@ impl Broker {
     }
 
     /// A connection that watches very many tubes watches this one.
-    pub fn watch_wide<W: World>(&mut self, world: &mut W, name: &Name) {
+    pub fn watch_wide<W: World>(&mut self, world: &mut W, watched: &mut Watched, name: &Name) {
         let Some(port) = &mut self.port else { return };
         let key = world.open(port.db, name, Access::Look).ok();
-        port.heads.watch(name, key.as_ref().and_then(Key::tube));
+        watched.mark(port.heads.watch(name, key.as_ref().and_then(Key::tube)));
     }
 
     /// A connection watches this tube no longer, or no longer very many.
-    pub fn ignore_wide(&mut self, name: &[u8]) {
-        let Some(port) = &mut self.port else { return };
-        port.heads.ignore(name);
+    pub fn ignore_wide(&mut self, watched: &mut Watched, name: &[u8]) {
+        let number = self.port.as_mut().and_then(|port| port.heads.ignore(name));
+        number.into_iter().for_each(|number| watched.unmark(number));
+    }
+
+    /// By which number those who watch very many tubes know this one.
+    pub(super) fn wide_number(&self, db: u32, name: &[u8]) -> Option<u32> {
+        self.port.as_ref().filter(|port| port.db == db)?.heads.number_of(name)
+    }
+
+    /// The first in a tube's line.
+    pub(super) fn first_in_line(&mut self, db: u32, name: &[u8]) -> Option<(u64, Rc<Wait>)> {
+        let port = if self.line.has_wide() { self.port_of(db) } else { None };
+        let number = port.and_then(|port| port.heads.number(name));
+        self.line.first(db, name, number)
     }
 
     /// The tube with the most urgent ready job among very many that are all [watched so](Broker::watch_wide).
