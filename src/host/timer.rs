@@ -10,6 +10,10 @@ use super::world::RedisWorld;
 /// How often to ask whether changes are allowed again, in milliseconds: nothing tells.
 const POLL_MS: u64 = 10;
 
+/// No timer is armed for longer, in milliseconds: Redis counts the microseconds until a module's next timer in 32
+/// bits, and turns without sleep if these overflow (after 36 minutes). An early tick does no harm.
+const LONGEST_MS: u64 = 1_000_000;
+
 /// A timer that is so late, in milliseconds, did not notice a step of the clock.
 const OVERDUE_MS: u64 = 50;
 
@@ -35,7 +39,9 @@ impl State {
             }
             ctx.stop_timer(timer);
         }
-        let period_ms = at_ms.saturating_sub(now_ms());
+        let now_ms = now_ms();
+        let at_ms = at_ms.min(now_ms + LONGEST_MS);
+        let period_ms = at_ms.saturating_sub(now_ms);
         self.timer.armed = Some((ctx.create_timer(period_ms, Some(on_timer)), at_ms));
         if self.timer.about_to_sleep {
             // The event loop has already decided how long to sleep.

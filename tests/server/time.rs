@@ -401,3 +401,25 @@ fn only_what_is_still_reserved_times_out() {
     assert_eq!((counts(&mut con, "t"), stat(&mut con, "t", "job-timeouts")), ([1, 1, 0, 1], 1));
     assert_eq!(job_field(&mut con, "t", 4, "timeouts").as_deref(), Some("1"));
 }
+
+#[test]
+fn a_timer_that_is_hours_away_lets_the_server_sleep() {
+    if !has_module() {
+        return;
+    }
+    // Redis counts the time until a module's next timer in microseconds of 32 bits, once another timer has fired: with
+    // hours left it did not sleep any more, and used a whole processor to do nothing.
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    run(&mut con, "PHEAN.PUT far x DELAY 7200");
+    run(&mut con, "PHEAN.PUT near x DELAY 0.05");
+    wait_for_job(&mut con, "near");
+    let cpu = || -> u64 {
+        let times = std::fs::read_to_string(format!("/proc/{}/schedstat", server.pid())).expect("it runs");
+        times.split_whitespace().next().and_then(|ns| ns.parse().ok()).expect("a number")
+    };
+    let (start, before) = (Instant::now(), cpu());
+    std::thread::sleep(Duration::from_secs(1));
+    let (used, passed) = (Duration::from_nanos(cpu() - before), start.elapsed());
+    assert!(used < passed / 20, "{used:?} of processor time in {passed:?} of doing nothing");
+}
