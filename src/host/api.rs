@@ -465,6 +465,22 @@ pub(super) fn user_may_run(user: &OwnedString, command: &[&[u8]]) -> bool {
     }
     let strings: Vec<OwnedString> = command.iter().map(|word| OwnedString::new(word)).collect();
     let mut argv: Vec<*mut RedisModuleString> = strings.iter().map(OwnedString::as_ptr).collect();
+    may_run(user, &mut argv)
+}
+
+/// Whether a user may run a command on one key. The same as [`user_may_run`], with less work.
+pub(super) fn user_may_use(user: &OwnedString, command: &OwnedString, key: &[u8]) -> bool {
+    // SAFETY: see the head of this file.
+    let user = unsafe { api!(RedisModule_GetModuleUserFromUserName(user.as_ptr())) };
+    if user.is_null() {
+        return false;
+    }
+    let key = OwnedString::new(key);
+    may_run(user, &mut [command.as_ptr(), key.as_ptr()])
+}
+
+/// Asks for a user, and frees its handle.
+fn may_run(user: *mut raw::RedisModuleUser, argv: &mut [*mut RedisModuleString]) -> bool {
     let argc = c_int::try_from(argv.len()).unwrap_or(0);
     // SAFETY: user and strings are alive until the end of this function.
     let answer = unsafe { api!(RedisModule_ACLCheckCommandPermissions(user, argv.as_mut_ptr(), argc)) };

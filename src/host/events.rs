@@ -27,8 +27,9 @@ const SWAPDB: u64 = 11;
 const FORK_CHILD: u64 = 13;
 const ASYNC_LOAD: u64 = 14;
 const EVENTLOOP: u64 = 15;
+const CONFIG: u64 = 16;
 
-const EVENTS: [u64; 12] = [
+const EVENTS: [u64; 13] = [
     ROLE_CHANGED,
     PERSISTENCE,
     FLUSHDB,
@@ -41,6 +42,7 @@ const EVENTS: [u64; 12] = [
     FORK_CHILD,
     ASYNC_LOAD,
     EVENTLOOP,
+    CONFIG,
 ];
 
 const RDB_BEGINS_IN_CHILD: u64 = 0;
@@ -80,10 +82,22 @@ unsafe extern "C" fn on_event(
                 state.listeners.look(ctx);
                 state.catch_up_with_clock(ctx);
                 state.door.look(ctx);
+                state.door.doubt();
             });
         }
-        (FORK_CHILD | REPLICA_CHANGE, 0) => {
+        (FORK_CHILD, 0) => {
             state::enter(|state| state.listeners.came());
+        }
+        (REPLICA_CHANGE, _) => {
+            state::enter(|state| {
+                if sub == 0 {
+                    state.listeners.came();
+                }
+                state.door.doubt();
+            });
+        }
+        (CONFIG, _) => {
+            state::enter(|state| state.door.doubt());
         }
         (ROLE_CHANGED | LOADING, _) => {
             let is_loading = event.id == LOADING && sub <= 2;
@@ -92,6 +106,7 @@ unsafe extern "C" fn on_event(
                 if event.id == ROLE_CHANGED && role == Role::Follower {
                     state.door.close_all_soon("this server has become a replica");
                 }
+                state.door.doubt();
                 state.become_role(ctx, role);
             });
         }

@@ -22,11 +22,15 @@ pub(super) struct Memory {
     user: OwnedString,
     /// Any key, for questions that are about none.
     no_key: OwnedString,
+    /// The commands that were asked about, as strings of Redis.
+    commands: Vec<(&'static str, OwnedString)>,
     rights: Vec<Right>,
     /// How many of them are of this batch.
     rights_used: usize,
     /// The tubes that are asked about in this batch, in a cluster.
     slots: Vec<(Box<[u8]>, bool)>,
+    /// Whether Redis has let writes through, and nothing has happened since that could change that.
+    is_open: bool,
     quiet_until_ms: u64,
     left_out: u64,
     facts: facts::Known,
@@ -43,9 +47,11 @@ impl Memory {
         Memory {
             user: OwnedString::new(user.as_bytes()),
             no_key: OwnedString::new(b"phean.port"),
+            commands: Vec::new(),
             rights: Vec::new(),
             rights_used: 0,
             slots: Vec::new(),
+            is_open: false,
             quiet_until_ms: 0,
             left_out: 0,
             facts: facts::Known::look(),
@@ -67,7 +73,12 @@ impl Memory {
         if let Some(right) = known.next() {
             return right.granted;
         }
-        let granted = api::user_may_run(&self.user, &[command.as_bytes(), tube]);
+        let at = self.commands.iter().position(|(name, _)| *name == command).unwrap_or_else(|| {
+            self.commands.push((command, OwnedString::new(command.as_bytes())));
+            self.commands.len() - 1
+        });
+        let granted =
+            self.commands.get(at).is_some_and(|(_, command)| api::user_may_use(&self.user, command, tube));
         if self.rights_used == RIGHTS {
             self.rights_used = 0;
         }
@@ -81,6 +92,11 @@ impl Memory {
         }
         self.rights_used += 1;
         granted
+    }
+
+    /// Something has happened that could make Redis refuse writes.
+    pub(super) fn doubt(&mut self) {
+        self.is_open = false;
     }
 
     /// What was found out holds no longer: rights and slots may have changed.
@@ -132,6 +148,18 @@ impl<'a> Gatekeeper<'a> {
             self.memory.complain(self.ctx, self.now_ms, "this server is a replica, which takes no writes");
             return false;
         }
+        // With an append-only file, each write of it may show that the disk fails. All else is told of by an event:
+        // settings, replicas that come and go, and what the server finds out in its cron.
+        let is_told = self.flags & flag::AOF == 0;
+        if is_told && self.memory.is_open {
+            return true;
+        }
+        let is_open = self.ask_redis();
+        self.memory.is_open = is_open && is_told;
+        is_open
+    }
+
+    fn ask_redis(&mut self) -> bool {
         match ask(self.ctx, &self.memory.no_key) {
             Err(reason) if !is_about_slots(&reason) => {
                 self.memory.complain(self.ctx, self.now_ms, &reason);

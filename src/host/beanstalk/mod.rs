@@ -159,6 +159,13 @@ impl Door {
         }
     }
 
+    /// Something has happened that could make Redis refuse writes.
+    pub(super) fn doubt(&mut self) {
+        if let Some(inside) = &mut self.inside {
+            inside.memory.doubt();
+        }
+    }
+
     /// All connections will be closed when the server is next about to sleep.
     pub(super) fn close_all_soon(&mut self, why: &'static str) {
         self.closing = Some(why);
