@@ -14,6 +14,9 @@ use crate::waiting::wake_times;
 /// So many tubes are watched by one who watches many.
 const TUBES: usize = 10_000;
 
+/// What puts, reserves and deletes cost.
+type Costs = [Spent; 3];
+
 /// All of it.
 pub fn compare(table: &mut Table, plan: &Plan) {
     table.section("The beanstalk port, against beanstalkd");
@@ -67,17 +70,17 @@ fn watching_many(table: &mut Table, plan: &Plan) {
         (put_take_finish(&server, &mut many, batches), put_take_finish(&server, &mut one, batches))
     });
     for (n, name) in ["put", "reserve", "delete"].into_iter().enumerate() {
-        let side = |side: fn(&([Spent; 3], [Spent; 3])) -> [Spent; 3]| {
-            let cpu = median(rounds.iter().map(|round| side(round)[n].cpu_ns()));
-            (cpu, median(rounds.iter().map(|round| 1e9 / side(round)[n].rate())))
+        let cost = |spent: &dyn Fn(&(Costs, Costs)) -> Spent| {
+            let cpu = median(rounds.iter().map(|round| spent(round).cpu_ns()));
+            (cpu, median(rounds.iter().map(|round| 1e9 / spent(round).rate())))
         };
-        let values = [side(|round| round.0), side(|round| round.1)];
+        let values = [cost(&|round| round.0[n]), cost(&|round| round.1[n])];
         table.costs(&format!("{name}, 10,000 tubes watched, one"), "ns", values, Goal::AtMost(1.1));
     }
 }
 
 /// Batches of puts, then as many of reserves, then of deletes, over one connection.
-fn put_take_finish(server: &Server, connection: &mut Connection, batches: usize) -> [Spent; 3] {
+fn put_take_finish(server: &Server, connection: &mut Connection, batches: usize) -> Costs {
     let mut puts = Vec::new();
     (0..DEPTH).for_each(|n| Queue::Beanstalkd.put("", &body(n, BODY), &mut puts));
     let takes = b"reserve-with-timeout 0\r\n".repeat(DEPTH);
