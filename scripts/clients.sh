@@ -15,6 +15,17 @@ if ! cmp -s "$requirements" "$venv/installed.txt"; then
     cp "$requirements" "$venv/installed.txt"
 fi
 
+# jackd, for node; its lock file pins it.
+node=$(realpath -m "${CARGO_TARGET_DIR:-target}")/node
+lock=tests/clients/beanstalk/package-lock.json
+if ! cmp -s "$lock" "$node/installed.json"; then
+    rm -rf "$node"
+    mkdir -p "$node"
+    cp tests/clients/beanstalk/package.json "$lock" "$node"
+    npm ci --silent --no-audit --no-fund --ignore-scripts --prefix "$node"
+    cp "$lock" "$node/installed.json"
+fi
+
 dir=$(mktemp -d "${TMPDIR:-/tmp}/phean-clients.XXXXXX")
 clean_up() {
     code=$?
@@ -32,6 +43,16 @@ start_server "$dir" 7600
 "$venv/bin/python" tests/clients/readme.py "$port"
 tests/clients/tour.sh "$port"
 "$venv/bin/python" tests/clients/tour.py "$port"
+
+# Clients of beanstalkd know nothing of Redis; they only get another port.
+for ((beanstalk = port + 1; beanstalk < 65536; beanstalk++)); do
+    is_taken "$beanstalk" && continue
+    [[ $(redis-cli -p "$port" CONFIG SET phean.port "$beanstalk") == OK ]] && break
+done
+"$venv/bin/python" tests/clients/beanstalk/greenstalk_life.py "$beanstalk"
+NODE_PATH=$node/node_modules timeout 120 node tests/clients/beanstalk/jackd_life.js "$beanstalk"
+timeout 120 php tests/clients/beanstalk/pheanstalk_life.php "$beanstalk"
+
 # A server that crashed and one that refused an event of its own are failures, whatever the clients saw.
 kill -0 "$server_pid"
 if grep -E 'BUG REPORT|Guru Meditation|panicked at|== CRITICAL ==' "$dir/redis.log"; then

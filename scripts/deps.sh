@@ -39,6 +39,10 @@ fi
 if [[ $goal == test ]]; then
     "${PYTHON:-python3}" -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     command -v valgrind >/dev/null || missing+=(valgrind)
+    command -v node >/dev/null || missing+=(nodejs)
+    command -v npm >/dev/null || missing+=(npm)
+    command -v php >/dev/null || missing+=(php-cli)
+    [[ -e /usr/share/php/Pheanstalk/autoload.php ]] || missing+=(php-pda-pheanstalk)
     command -v "${PHEAN_TEST_BEANSTALKD:-beanstalkd}" >/dev/null || missing+=(beanstalkd)
 fi
 

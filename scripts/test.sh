@@ -42,7 +42,7 @@ CARGO_PROFILE_TEST_OPT_LEVEL=2 PHEAN_SEEDS=${PHEAN_SEEDS:-8000} cargo test
 step "instructions of the main steps"
 scripts/instructions.sh
 
-step "README.md and the tour, through redis-cli and redis-py"
+step "README.md and the tour, through redis-cli and redis-py; beanstalkd's clients"
 scripts/clients.sh
 
 printf '\nAll checks and tests passed in %d min %d s.\n' $((SECONDS / 60)) $((SECONDS % 60))

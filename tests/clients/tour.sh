@@ -96,7 +96,7 @@ for body in first second third; do
 done
 
 # A delayed job waits, and a reserve waits for it.
-put "$emails" later DELAY 0.2
+put "$emails" later DELAY 2
 says '(nil)' PHEAN.RESERVE "$emails"
 says "1) (integer) $id"$'\n''2) "later"' PHEAN.PEEK "$emails" DELAYED
 reserve PHEAN.RESERVE "$emails" TIMEOUT 10
@@ -115,7 +115,7 @@ reserve PHEAN.RESERVE "$emails"
 
 # A worker that was too slow loses its job, and cannot delete it any more.
 says '(integer) 1' PHEAN.DELETE "$emails" "$lease"
-put "$emails" slow TTR 0.1
+put "$emails" slow TTR 2
 reserve PHEAN.RESERVE "$emails"
 old=$lease
 reserve PHEAN.RESERVE "$emails" TIMEOUT 10 TTR 60
@@ -129,7 +129,7 @@ says '(integer) 1' PHEAN.BURY "$emails" "$lease" PRI 5
 says "1) (integer) $id"$'\n''2) "slow"' PHEAN.PEEK "$emails" BURIED
 says '(integer) 1' PHEAN.KICK "$emails" 10
 says '(integer) 0' PHEAN.KICK "$emails" 10
-reserve PHEAN.RESERVEJOB "$emails" "$id"
+reserve PHEAN.RESERVEJOB "$emails" "$id" TTR 60
 [[ $reply == *'4) (integer) 1'* ]]
 says '(nil)' PHEAN.RESERVEJOB "$emails" "$id"
 says '(integer) 1' PHEAN.BURY "$emails" "$id"
