@@ -5,8 +5,8 @@ use std::rc::Rc;
 use crate::broker::{Name, Tie, World};
 use crate::queue::Change;
 
-use super::answer::{Answer, BAD_FORMAT, NOT_FOUND, NOT_IGNORED, PAUSED};
-use super::gates::{Gates, Trouble};
+use super::answer::{Answer, BAD_FORMAT, NOT_FOUND, NOT_IGNORED, OUT_OF_MEMORY, PAUSED};
+use super::gates::{Gates, Refusal, Trouble};
 use super::parse;
 use super::run::{Intent, Run};
 
@@ -49,6 +49,12 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         if !self.session.watched.contains(name) {
             if !self.gates.may_use("PHEAN.RESERVE", name) {
                 return Err(self.trouble(name, Trouble::NotAllowed));
+            }
+            // Whoever comes to empty the queue is let in, but the memory for very many names must be there.
+            if self.session.watched.len() >= NARROW_MAX
+                && self.gates.may_write(true) == Err(Refusal::OutOfMemory)
+            {
+                return Err(OUT_OF_MEMORY);
             }
             self.tie(name, Tie::Watching)?;
             let name = Name::from(name);

@@ -151,3 +151,15 @@ fn tubes_of_other_nodes_are_refused() {
     );
     assert_eq!(driver.host.troubles[0], ("default".to_string(), Trouble::NotLocal));
 }
+
+#[test]
+fn without_memory_few_tubes_are_watched() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    driver.host.is_full = true;
+    let script: String = (0..20).map(|n| format!("watch t{n}\n")).collect();
+    let answer = driver.say(c, &script);
+    assert_eq!(answer.matches("WATCHING").count(), 15);
+    assert_eq!(answer.matches("OUT_OF_MEMORY").count(), 5);
+    assert_eq!(driver.say(c, "watch t0\nignore t1"), "WATCHING 16\nWATCHING 15\n");
+}

@@ -12,6 +12,7 @@
 //! | `two_doors` | `PHEAN.*` commands on the same tubes |
 //! | `gates` | what the host forbids |
 //! | `many` | thousands of tubes |
+//! | `mixed` | all of it at once, with everything looked up in the keys after each step |
 //! | `hostile` | random bytes and random scripts |
 
 mod driver;
@@ -20,6 +21,7 @@ mod gates;
 mod hostile;
 mod jobs;
 mod many;
+mod mixed;
 mod statistics;
 mod tubes;
 mod two_doors;

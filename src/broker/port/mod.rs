@@ -22,7 +22,7 @@ use super::watched::Watched;
 use super::{Access, Broker, GiveBack, Key, Role, Step, Wait, World, WrongType};
 
 /// So many jobs are noted in one slice of work.
-const JOBS: usize = 4096;
+const JOBS: usize = 1024;
 
 /// So many chunks of notes are swept in one slice of work.
 const CHUNKS: usize = 4;
@@ -161,7 +161,7 @@ impl Broker {
     pub fn find_job<W: World>(&self, world: &mut W, id: u64) -> Option<Name> {
         let port = self.port.as_ref().filter(|_| (1..=ID_MAX).contains(&id))?;
         let places = &port.whereabouts;
-        let mut names = places.hinted(id).chain(places.others());
+        let mut names = places.hinted(id).chain(places.others(id));
         names.find(|name| holds(world, port.db, name, id)).cloned()
     }
 

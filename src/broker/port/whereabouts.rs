@@ -209,9 +209,10 @@ impl Whereabouts {
         (first..end).step_by(HINTS as usize).filter_map(|number| self.tubes.get(&number))
     }
 
-    /// The tubes that are asked where the note leads nowhere.
-    pub fn others(&self) -> impl Iterator<Item = &Name> {
-        self.unnoted.keys().chain(&self.twins)
+    /// The tubes that are asked where the note of an id leads nowhere.
+    pub fn others(&self, id: u64) -> impl Iterator<Item = &Name> {
+        let unnoted = self.unnoted.iter().filter(move |(_, from)| **from <= id);
+        unnoted.map(|(name, _)| name).chain(&self.twins)
     }
 
     /// The tube holds jobs that have no note yet.
