@@ -108,11 +108,6 @@ impl Answer {
         }
     }
 
-    /// Whether it is just this line.
-    pub fn is_line(&self, text: &str) -> bool {
-        matches!(self, Answer::Plain { line, .. } if line == text)
-    }
-
     /// Whether it gives a job.
     pub fn is_reservation(&self) -> bool {
         matches!(self, Answer::Plain { line, .. } if line.starts_with("RESERVED"))

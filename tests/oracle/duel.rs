@@ -49,8 +49,6 @@ pub struct Duel {
     began: Instant,
     is_punctual: bool,
     at_ms: Option<u64>,
-    /// Tubes that the harness watches, so that they live.
-    kept: BTreeSet<Vec<u8>>,
     /// A server did not come to rest.
     is_stuck: bool,
 }
@@ -132,7 +130,6 @@ impl Duel {
             began: Instant::now(),
             is_punctual: true,
             at_ms: None,
-            kept: BTreeSet::new(),
             is_stuck: false,
         }
     }
@@ -240,7 +237,6 @@ impl Duel {
         if !self.is_fixed(link, &asked, framer.is_inside_put(), &sent) {
             return Ok(false);
         }
-        self.keep_paused(link, &asked)?;
         let label = &mut self.labels[link];
         label.history.push_str(&sent);
         label.to_come.extend(asked.watching);
@@ -256,21 +252,6 @@ impl Duel {
             }
         }
         Ok(true)
-    }
-
-    /// Keeps tubes that will be paused alive: beanstalkd forgets a pause when nobody uses or watches the tube,
-    /// which for the module is a pause like any other.
-    fn keep_paused(&mut self, link: usize, asked: &Asked) -> Result<(), String> {
-        let is_certain = !self.sides[0].waits(link) && !asked.units.contains(&Unit::Reserve);
-        for name in asked.pauses.iter().filter(|name| is_name(name)) {
-            let lookup = [b"stats-tube ", name.as_slice(), b"\r\n"].concat();
-            let is_there = !self.ask(&[Piece::Bytes(lookup)])?.is_line("NOT_FOUND");
-            let may_come = !is_certain || asked.makes.contains(name);
-            if (is_there || may_come) && self.kept.insert(name.clone()) {
-                self.ask(&[Piece::Bytes([b"watch ", name.as_slice(), b"\r\n"].concat())])?;
-            }
-        }
-        Ok(())
     }
 
     /// Whether the answers to this are fixed.
@@ -435,10 +416,6 @@ impl Duel {
         self.both(Side::barrier)?;
         for job in 0..self.sides[0].ids.count() {
             self.ask_about(b"delete ", job)?;
-        }
-        for name in std::mem::take(&mut self.kept).iter().filter(|name| *name != b"default") {
-            self.ask(&[Piece::Bytes([b"pause-tube ", name.as_slice(), b" 0\r\n"].concat())])?;
-            self.ask(&[Piece::Bytes([b"ignore ", name.as_slice(), b"\r\n"].concat())])?;
         }
         self.ask_text("pause-tube default 0\r\n")?;
         self.ask_text("list-tubes\r\n")?;

@@ -31,10 +31,6 @@ pub struct Asked {
     pub begins_put: bool,
     /// Whether it has a time-out that only releases before 1.13 take.
     pub has_bad_timeout: bool,
-    /// Tubes that it pauses.
-    pub pauses: Vec<Vec<u8>>,
-    /// Tubes that are there afterwards, if they were not before.
-    pub makes: Vec<Vec<u8>>,
     /// Whether something stands behind a quit.
     pub trails_quit: bool,
     /// Whether it kicks several jobs.
@@ -116,13 +112,7 @@ impl Framer {
             asked.has_bad_timeout |= line.starts_with(b"reserve-with-timeout ");
             if let Some(count) = line.strip_prefix(b"kick ") {
                 asked.kicks_many |= count != b"1";
-            } else if let Some(rest) = line.strip_prefix(b"pause-tube") {
-                let name = rest.split(|byte| *byte == b' ').find(|word| !word.is_empty());
-                asked.pauses.extend(name.map(<[u8]>::to_vec));
-            } else if let Some(name) = line.strip_prefix(b"use ") {
-                asked.makes.push(name.to_vec());
             } else if let Some(name) = line.strip_prefix(b"watch ") {
-                asked.makes.push(name.to_vec());
                 asked.watching.push(Watching::Add(name.to_vec()));
             } else if let Some(name) = line.strip_prefix(b"ignore ") {
                 asked.watching.push(Watching::Drop(name.to_vec()));
