@@ -75,16 +75,16 @@ impl Broker {
     #[inline]
     pub fn catch_up<W: World>(&mut self, world: &mut W) {
         // Every command asks, and mostly there is none.
-        if let Some(first) = world.next_news() {
-            self.hear_all(world, first);
+        if world.has_news() {
+            self.hear_all(world);
         }
     }
 
-    fn hear_all<W: World>(&mut self, world: &mut W, first: News) {
+    #[cold]
+    fn hear_all<W: World>(&mut self, world: &mut W) {
         let mut here = Vec::new();
-        let mut next = Some(first);
         loop {
-            while let Some(news) = next.take().or_else(|| world.next_news()) {
+            while let Some(news) = world.next_news() {
                 match news {
                     News::Here { db, name } => here.push((db, name)),
                     News::Swapped(a, b) => {

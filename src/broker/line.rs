@@ -179,6 +179,7 @@ impl Line {
     }
 
     /// How many wait.
+    #[inline]
     pub fn waiting(&self) -> usize {
         self.ends.len()
     }

@@ -24,13 +24,14 @@ struct Db {
     /// Each tube's indexed deadline (Unix ms).
     tubes: BTreeMap<Name, u64>,
     deadlines: BTreeSet<(u64, Name)>,
-    jobs: Counts,
 }
 
 /// The index.
 #[derive(Default)]
 pub struct Names {
     dbs: BTreeMap<u32, Db>,
+    /// The jobs in each database, by its number: every change of a tube counts, so this must be found at once.
+    jobs: Vec<Counts>,
     uids: u64,
     /// Whether a tube needs attention sooner than before.
     sooner: bool,
@@ -41,7 +42,7 @@ impl Names {
         let uids = &mut self.uids;
         self.dbs.entry(db).or_insert_with(|| {
             *uids += 1;
-            Db { uid: *uids, tubes: BTreeMap::new(), deadlines: BTreeSet::new(), jobs: Counts::default() }
+            Db { uid: *uids, tubes: BTreeMap::new(), deadlines: BTreeSet::new() }
         })
     }
 
@@ -78,8 +79,16 @@ impl Names {
         if let Some(db) = self.dbs.get_mut(&db) {
             db.tubes.clear();
             db.deadlines.clear();
-            db.jobs = Counts::default();
         }
+        *self.jobs_of(db) = Counts::default();
+    }
+
+    fn jobs_of(&mut self, db: u32) -> &mut Counts {
+        let db = db as usize;
+        if db >= self.jobs.len() {
+            self.jobs.resize(db + 1, Counts::default());
+        }
+        &mut self.jobs[db]
     }
 
     /// The databases that have, or had, tubes.
@@ -92,6 +101,8 @@ impl Names {
         let (at_a, at_b) = (self.dbs.remove(&a), self.dbs.remove(&b));
         self.dbs.extend(at_a.map(|db| (b, db)));
         self.dbs.extend(at_b.map(|db| (a, db)));
+        let jobs_of_a = *self.jobs_of(a);
+        *self.jobs_of(a) = std::mem::replace(self.jobs_of(b), jobs_of_a);
     }
 
     /// Makes sure that the tube, if it is known, gets attention at `at_ms` or before.
@@ -129,22 +140,21 @@ impl Names {
     }
 
     /// Adapts the number of jobs in a database to what a tube had before and has after.
+    #[inline]
     pub fn count(&mut self, db: u32, before: &Counts, after: &Counts) {
-        if before != after {
-            self.db(db).jobs.shift(before, after);
-        }
+        self.jobs_of(db).shift(before, after);
     }
 
     /// The jobs in all databases.
     pub fn jobs(&self) -> Counts {
         let mut jobs = Counts::default();
-        self.dbs.values().for_each(|db| jobs.plus(&db.jobs));
+        self.jobs.iter().for_each(|of_db| jobs.plus(of_db));
         jobs
     }
 
     /// The jobs in a database.
     pub fn jobs_in(&self, db: u32) -> Counts {
-        self.dbs.get(&db).map_or_else(Counts::default, |db| db.jobs)
+        self.jobs.get(db as usize).copied().unwrap_or_default()
     }
 
     /// How many tubes there are in all databases.

@@ -42,6 +42,7 @@ struct Glance {
 }
 
 impl Glance {
+    #[inline(always)]
     fn of(tube: &Tube, linger_ms: u64) -> Glance {
         Glance { counts: tube.counts(), deadline_ms: tube.next_deadline_ms(linger_ms) }
     }
@@ -60,6 +61,7 @@ enum Event {
 
 impl<'a, W: World> Step<'a, W> {
     /// Opens a tube, which need not exist, to be changed, ends what is over by now, and serves those who wait.
+    #[inline(always)]
     pub fn begin(
         broker: &'a mut Broker,
         world: &'a mut W,
@@ -78,6 +80,7 @@ impl<'a, W: World> Step<'a, W> {
     }
 
     /// Opens a tube, as it is.
+    #[inline(always)]
     fn open(
         broker: &'a mut Broker,
         world: &'a mut W,
@@ -158,6 +161,7 @@ impl<'a, W: World> Step<'a, W> {
     }
 
     /// Makes a change that was decided on the tube as it is.
+    #[inline(always)]
     pub fn make(&mut self, change: &Change<'_>) {
         if let Event::None = self.event {
             self.event = if self.world.needs_events() {
@@ -177,6 +181,7 @@ impl<'a, W: World> Step<'a, W> {
     }
 
     /// Changes the tube. Returns how many jobs were cleared.
+    #[inline(always)]
     fn apply(&mut self, at_ms: u64, change: &Change<'_>) -> u64 {
         if !self.broker.sessions.is_empty() {
             self.tell_sessions(at_ms, change);
@@ -205,10 +210,8 @@ impl<'a, W: World> Step<'a, W> {
             Change::Touch { id, for_ms } => (id, Some(for_ms)),
             _ => return,
         };
-        let job = self.key.tube().and_then(|tube| tube.job(id));
-        let Some(worker) = job.and_then(|job| job.reservation).map(|reservation| reservation.worker) else {
-            return;
-        };
+        let reservation = self.key.tube().and_then(|tube| tube.reservation(id));
+        let Some(worker) = reservation.map(|reservation| reservation.worker) else { return };
         let uid = self.broker.names.uid(self.db);
         match touched_for_ms {
             None => self.broker.sessions.ended(worker, uid, self.name, id),
@@ -219,10 +222,14 @@ impl<'a, W: World> Step<'a, W> {
     }
 
     /// Hands ready jobs to those who wait, in the order in which they came.
+    #[inline(always)]
     fn serve(&mut self) {
-        if self.broker.role != Role::Primary || self.broker.line.waiting() == 0 {
-            return;
+        if self.broker.line.waiting() > 0 && self.broker.role == Role::Primary {
+            self.serve_line();
         }
+    }
+
+    fn serve_line(&mut self) {
         while let Some((number, wait)) = self.broker.first_in_line(self.db, self.name) {
             let worker = Worker { client: wait.client, ttr_ms: wait.ttr_ms };
             let mut jobs = Vec::new();
@@ -243,6 +250,7 @@ impl<'a, W: World> Step<'a, W> {
     }
 
     /// Keeps the index true.
+    #[inline(always)]
     fn note(&mut self, after: &Glance, look_up: bool) {
         let names = &mut self.broker.names;
         // A follower cannot see a key whose time is over by its own clock, and may so have missed this tube when it
@@ -266,6 +274,7 @@ impl<'a, W: World> Step<'a, W> {
     }
 
     /// Ends the step. Returns how many changes it made in all.
+    #[inline(always)]
     pub fn finish(mut self) -> usize {
         self.serve();
         let linger_ms = self.broker.settings.linger_ms;
@@ -297,6 +306,7 @@ impl<'a, W: World> Step<'a, W> {
         self.close(linger_ms, true)
     }
 
+    #[inline(always)]
     fn close(mut self, linger_ms: u64, look_up: bool) -> usize {
         let after = self.key.tube().map(|tube| Glance::of(tube, linger_ms));
         if let (Some(port), Some(tube)) = (self.broker.port_of(self.db), self.key.tube()) {
@@ -369,6 +379,7 @@ fn verify_first(event: &codec::Event<'_>) -> Result<(), Refused> {
 }
 
 /// How keyspace notifications call a change.
+#[inline(always)]
 fn kinds(change: &Change<'_>) -> Kinds {
     match change {
         Change::Put { .. } => Kinds::of(Kind::Put),

@@ -119,6 +119,9 @@ pub trait World {
     /// those who listen to its notifications. The key is closed by then.
     fn commit(&mut self, db: u32, name: &[u8], record: Record<'_>, kinds: Kinds);
 
+    /// Whether something has happened outside that the broker has not heard of.
+    fn has_news(&self) -> bool;
+
     /// What happened since this was last asked, oldest first.
     fn next_news(&mut self) -> Option<News>;
 

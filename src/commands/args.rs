@@ -81,16 +81,17 @@ impl<'a> Args<'a> {
     /// One or more ids or leases, up to the end or to a word that looks like a keyword where `has_keywords`.
     /// All are read before any is used, so that a bad one changes nothing.
     pub fn handles(&mut self, has_keywords: bool) -> Result<Handles<'a>, CommandError> {
+        let first = self.handle()?;
         let words = self.left;
         let mut count = 0;
         while let Some(word) = self.peek() {
-            if count > 0 && has_keywords && word.first().is_some_and(u8::is_ascii_alphabetic) {
+            if has_keywords && word.first().is_some_and(u8::is_ascii_alphabetic) {
                 break;
             }
             self.handle()?;
             count += 1;
         }
-        if count == 0 { Err(CommandError::Arity) } else { Ok(Handles { words: &words[..count] }) }
+        Ok(Handles { first, rest: &words[..count] })
     }
 
     /// The next argument as the name of a state.
@@ -136,13 +137,14 @@ impl<'a> Args<'a> {
 /// Ids and leases that were read, and can be read again without a list of them in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Handles<'a> {
-    words: &'a [&'a [u8]],
+    first: Handle,
+    rest: &'a [&'a [u8]],
 }
 
 impl Handles<'_> {
     /// The handles, in the order given.
     pub fn iter(&self) -> impl Iterator<Item = Handle> {
-        self.words.iter().filter_map(|word| number::handle(word))
+        std::iter::once(self.first).chain(self.rest.iter().filter_map(|word| number::handle(word)))
     }
 }
 

@@ -137,10 +137,22 @@ fn each<W: World, R: Reply>(
 /// `[tube, lease, body, attempt, ttr]`, for a job that was just reserved.
 pub fn job_reply<R: Reply>(reply: &mut R, name: &[u8], job: &Job<'_>, now_ms: u64) {
     let reservation = job.reservation.unwrap_or_default();
+    let left_ms = reservation.deadline_ms.saturating_sub(now_ms);
+    reservation_reply(reply, name, job, reservation.n, job.attempt(), left_ms);
+}
+
+fn reservation_reply<R: Reply>(
+    reply: &mut R,
+    name: &[u8],
+    job: &Job<'_>,
+    n: u64,
+    attempt: u32,
+    left_ms: u64,
+) {
     reply.array(5);
     reply.bytes(name);
-    reply::lease(reply, job.id, reservation.n);
+    reply::lease(reply, job.id, n);
     reply.bytes(job.body);
-    reply.integer(u64::from(job.attempt()));
-    reply.seconds(reservation.deadline_ms.saturating_sub(now_ms));
+    reply.integer(u64::from(attempt));
+    reply.seconds(left_ms);
 }

@@ -4,24 +4,32 @@ use crate::queue::{DURATION_MAX_MS, Handle, ID_MAX};
 
 /// Reads a decimal integer: digits only, no sign, no leading zero.
 pub fn integer(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || text.len() > 20 || (text[0] == b'0' && text.len() > 1) {
-        return None;
-    }
-    text.iter().try_fold(0_u64, |value, byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        value.checked_mul(10)?.checked_add(digit)
-    })
+    leading_integer(text).filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value)
+}
+
+/// Reads the decimal integer that the text begins with, and returns what follows it.
+fn leading_integer(text: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at(digits);
+    let digit = |byte: &u8| u64::from(byte - b'0');
+    let value = match digits {
+        [] | [b'0', _, ..] => return None,
+        // So few cannot overflow.
+        few if few.len() < 20 => few.iter().fold(0, |value, byte| value * 10 + digit(byte)),
+        many => many.iter().try_fold(0_u64, |value, byte| value.checked_mul(10)?.checked_add(digit(byte)))?,
+    };
+    Some((value, rest))
 }
 
 /// Reads a job id, or a lease `ID-N`.
 pub fn handle(text: &[u8]) -> Option<Handle> {
-    let dash = text.iter().position(|byte| *byte == b'-');
-    let (id, n) = match dash {
-        Some(dash) => (&text[..dash], Some(integer(&text[dash + 1..])?)),
-        None => (text, None),
+    let (id, rest) = leading_integer(text)?;
+    let n = match rest {
+        [] => None,
+        [b'-', n @ ..] => Some(integer(n)?),
+        _ => return None,
     };
-    let id = integer(id).filter(|id| (1..=ID_MAX).contains(id))?;
-    Some(Handle { id, n })
+    (1..=ID_MAX).contains(&id).then_some(Handle { id, n })
 }
 
 /// Reads a number of seconds, `digits[.digits][e[+-]digits]`, as milliseconds, rounded up. No more than

@@ -21,64 +21,56 @@ pub trait Reply {
     fn error(&mut self, text: &str);
 }
 
-/// A short text that is written from its end, so that numbers need no memory and no second look.
+/// A short text that needs no memory of its own.
 pub struct Text {
     bytes: [u8; 48],
-    at: usize,
+    len: usize,
 }
 
 impl Text {
     const fn new() -> Text {
-        Text { bytes: [0; 48], at: 48 }
+        Text { bytes: [0; 48], len: 0 }
     }
 
     fn push(&mut self, byte: u8) {
-        self.at -= 1;
-        self.bytes[self.at] = byte;
+        self.bytes[self.len] = byte;
+        self.len += 1;
     }
 
-    fn push_number(&mut self, mut value: u64) {
-        loop {
-            self.push(b'0' + (value % 10) as u8);
-            value /= 10;
-            if value == 0 {
-                break;
-            }
-        }
+    fn push_number(&mut self, value: u64) {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(value).as_bytes();
+        self.bytes[self.len..self.len + digits.len()].copy_from_slice(digits);
+        self.len += digits.len();
     }
 
     /// The lease `ID-N`.
     pub fn lease(id: u64, n: u64) -> Text {
         let mut text = Text::new();
-        text.push_number(n);
-        text.push(b'-');
         text.push_number(id);
+        text.push(b'-');
+        text.push_number(n);
         text
     }
 
     /// Milliseconds as a number of seconds with no more decimals than it needs.
     pub fn seconds(ms: u64) -> Text {
         let mut text = Text::new();
-        let mut decimals = ms % 1000;
-        let mut places = if decimals == 0 { 0 } else { 3 };
-        while places > 0 && decimals % 10 == 0 {
-            decimals /= 10;
-            places -= 1;
-        }
-        for _ in 0..places {
-            text.push(b'0' + (decimals % 10) as u8);
-            decimals /= 10;
-        }
-        if places > 0 {
+        text.push_number(ms / 1000);
+        let mut rest = ms % 1000;
+        if rest > 0 {
             text.push(b'.');
         }
-        text.push_number(ms / 1000);
+        while rest > 0 {
+            text.push(b'0' + (rest / 100) as u8);
+            rest = rest % 100 * 10;
+        }
         text
     }
 
     /// Its bytes, all of them ASCII.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[self.at..]
+        &self.bytes[..self.len]
     }
 }
 

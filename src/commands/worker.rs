@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use crate::broker::{Access, Key, Name, Step, Wait, World};
 use crate::queue::decide::{self, Release, Worker};
-use crate::queue::{Change, Order};
+use crate::queue::{Change, Job, Order, State};
 
 use super::args::{INTEGER_MAX, Keyword, Options};
 use super::error::CommandError;
-use super::{Call, Done, Reply, each, job_reply};
+use super::{Call, Done, Reply, each, job_reply, reservation_reply};
 
 const RESERVE: &[Keyword] = &[Keyword::Timeout, Keyword::Count, Keyword::Ttr, Keyword::Bound];
 
@@ -16,10 +16,9 @@ const RESERVE: &[Keyword] = &[Keyword::Timeout, Keyword::Count, Keyword::Ttr, Ke
 pub fn reserve<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
     let tubes = call.args.take_many(1)?;
     let options = reserve_options(call)?;
-    if options.count.is_some() {
-        reserve_many(call, tubes, &options)
-    } else {
-        reserve_one(call, tubes[0], &options)
+    match options.count {
+        Some(count) => reserve_some(call, tubes[0], u64::from(count), &options),
+        None => reserve_one(call, tubes[0], &options),
     }
 }
 
@@ -51,8 +50,9 @@ fn reserve_one<W: World, R: Reply>(
 ) -> Result<Done, CommandError> {
     let worker = worker(call, options);
     let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
-    let change = step.tube().and_then(|tube| decide::reserve(tube, call.now_ms, worker));
-    let taken = change.and_then(|change| take(&mut step, &change, name, call.reply));
+    let job = step.tube().and_then(|tube| decide::next(tube, call.now_ms));
+    let change = job.map(|job| take(&job, call.now_ms, worker, name, call.reply));
+    let taken = change.and_then(|change| make(&mut step, &change));
     step.finish();
     match taken {
         Some(taken) => {
@@ -63,18 +63,52 @@ fn reserve_one<W: World, R: Reply>(
     }
 }
 
-/// Makes a reservation and writes it as the reply. Returns the job's id and the lease's number.
-fn take<W: World, R: Reply>(
-    step: &mut Step<'_, W>,
-    change: &Change<'_>,
+/// Several jobs of one tube.
+fn reserve_some<W: World, R: Reply>(
+    call: &mut Call<'_, W, R>,
     name: &[u8],
-    reply: &mut R,
-) -> Option<(u64, u64)> {
-    let Change::Reserve { id, n, .. } = *change else { return None };
+    count: u64,
+    options: &Options<'_>,
+) -> Result<Done, CommandError> {
+    let worker = worker(call, options);
+    let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
+    let tube = step.tube().filter(|tube| !tube.is_paused(call.now_ms));
+    let count = tube.map_or(0, |tube| tube.counts().of(State::Ready)).min(count);
+    if count > 0 {
+        call.reply.array(count as usize);
+    }
+    let mut bound = Vec::new();
+    for _ in 0..count {
+        let job = step.tube().and_then(|tube| decide::next(tube, call.now_ms));
+        let Some(change) = job.map(|job| take(&job, call.now_ms, worker, name, call.reply)) else {
+            debug_assert!(false, "a ready job that was counted is not there");
+            call.reply.null();
+            continue;
+        };
+        let taken = make(&mut step, &change);
+        bound.extend(taken.filter(|_| options.bound));
+    }
+    step.finish();
+    if count == 0 {
+        return wait_or_null(call, &[name], options);
+    }
+    bound.into_iter().for_each(|taken| bind(call, options, name, taken));
+    Ok(Done::Replied)
+}
+
+/// Decides to hand out a job, and writes that as the reply while the job is at hand: what is decided cannot fail.
+fn take<R: Reply>(job: &Job<'_>, now_ms: u64, worker: Worker, name: &[u8], reply: &mut R) -> Change<'static> {
+    let change = decide::hand_out(job, now_ms, worker);
+    if let Change::Reserve { n, ttr_ms, .. } = change {
+        reservation_reply(reply, name, job, n, job.attempt().saturating_add(1), ttr_ms);
+    }
+    change
+}
+
+/// Makes a reservation. Returns the job's id and the lease's number.
+fn make<W: World>(step: &mut Step<'_, W>, change: &Change<'_>) -> Option<(u64, u64)> {
     step.make(change);
-    let job = step.tube()?.job(id)?;
-    job_reply(reply, name, &job, step.now_ms());
-    Some((id, n))
+    if let Change::Reserve { id, n, .. } = *change { Some((id, n)) } else { None }
 }
 
 fn bind<W: World, R: Reply>(
@@ -96,7 +130,7 @@ struct Candidate {
     tube: usize,
 }
 
-/// Several jobs, or the most urgent over several tubes.
+/// The most urgent jobs over several tubes.
 fn reserve_many<W: World, R: Reply>(
     call: &mut Call<'_, W, R>,
     tubes: &[&[u8]],
@@ -210,8 +244,9 @@ pub fn reservejob<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done,
     }
     let worker = worker(call, &options);
     let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
-    let change = step.tube().and_then(|tube| decide::reserve_job(tube, handle, call.now_ms, worker));
-    let taken = change.and_then(|change| take(&mut step, &change, name, call.reply));
+    let job = step.tube().and_then(|tube| decide::takeable(tube, handle, call.now_ms));
+    let change = job.map(|job| take(&job, call.now_ms, worker, name, call.reply));
+    let taken = change.and_then(|change| make(&mut step, &change));
     step.finish();
     match taken {
         Some(taken) => bind(call, &options, name, taken),

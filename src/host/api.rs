@@ -60,7 +60,6 @@ const READ: c_int = 1 << 0;
 const WRITE: c_int = 1 << 1;
 const NOTOUCH: c_int = 1 << 16;
 const KEYTYPE_EMPTY: c_int = 0;
-const KEYTYPE_MODULE: c_int = 6;
 
 /// A string of Redis that we own.
 pub(super) struct OwnedString(NonNull<RedisModuleString>);
@@ -504,12 +503,7 @@ impl RawKey {
 
     /// The value, if it is of this type.
     pub(super) fn value(&self, kind: *mut RedisModuleType) -> Option<NonNull<c_void>> {
-        // SAFETY: the key is open.
-        let key_type = unsafe { api!(RedisModule_KeyType(self.0.as_ptr())) };
-        if key_type != KEYTYPE_MODULE {
-            return None;
-        }
-        // SAFETY: the key is open, and holds a module's value.
+        // SAFETY: the key is open. Redis answers null for a key that holds no module's value.
         let is_ours = unsafe { api!(RedisModule_ModuleTypeGetType(self.0.as_ptr())) } == kind;
         // SAFETY: as above.
         is_ours

@@ -67,7 +67,7 @@ unsafe extern "C" fn command<const INDEX: usize>(
     api::OK
 }
 
-/// Shows the arguments as bytes.
+/// Shows the arguments as bytes, but for the command's name, which is known.
 fn with_bytes(strings: &[*mut RedisModuleString], work: impl FnOnce(&[&[u8]])) {
     fn bytes(string: &*mut RedisModuleString) -> &[u8] {
         // SAFETY: a pointer to a mutable pointer is read as one to a constant pointer.
@@ -75,10 +75,11 @@ fn with_bytes(strings: &[*mut RedisModuleString], work: impl FnOnce(&[&[u8]])) {
     }
     if strings.len() <= FEW {
         let mut few: [&[u8]; FEW] = [&[]; FEW];
-        few.iter_mut().zip(strings).for_each(|(slot, string)| *slot = bytes(string));
+        few.iter_mut().zip(strings).skip(1).for_each(|(slot, string)| *slot = bytes(string));
         work(&few[..strings.len()]);
     } else {
-        let many: Vec<&[u8]> = strings.iter().map(bytes).collect();
+        let mut many: Vec<&[u8]> = strings.iter().map(bytes).collect();
+        many[0] = &[];
         work(&many);
     }
 }
@@ -142,11 +143,9 @@ impl State {
         let no_wait = flag::LUA | flag::MULTI | flag::DENY_BLOCKING | flag::REPLICATED | flag::LOADING;
         // Asked before anything is heard of: looking at keys elsewhere selects their databases.
         let db = ctx.selected_db();
-        let mut world =
-            RedisWorld::in_command(ctx, flags, &mut self.waits, &mut self.door, &self.listeners, arguments);
-        if state::has_news() {
-            self.broker.catch_up(&mut world);
-        }
+        let (waits, door, listeners) = (&mut self.waits, &mut self.door, &self.listeners);
+        let mut world = RedisWorld::in_command(ctx, flags, db, waits, door, listeners, arguments);
+        self.broker.catch_up(&mut world);
         self.broker.lift_ids(state::take_highest_id());
         let done = commands::run(
             command.verb,

@@ -34,16 +34,16 @@ pub(super) struct RedisWorld<'a> {
 }
 
 impl<'a> RedisWorld<'a> {
-    /// The world of a command.
+    /// The world of a command in the database `db`.
     pub(super) fn in_command(
         ctx: Ctx,
         flags: c_int,
+        db: u32,
         waits: &'a mut Waits,
         door: &'a mut Door,
         listeners: &'a Listeners,
         arguments: Arguments<'a>,
     ) -> RedisWorld<'a> {
-        let db = ctx.selected_db();
         RedisWorld {
             ctx,
             waits,
@@ -65,7 +65,9 @@ impl<'a> RedisWorld<'a> {
         door: &'a mut Door,
         listeners: &'a Listeners,
     ) -> RedisWorld<'a> {
-        RedisWorld::in_command(ctx, flags, waits, door, listeners, Arguments { strings: &[], bytes: &[] })
+        let db = ctx.selected_db();
+        let arguments = Arguments { strings: &[], bytes: &[] };
+        RedisWorld::in_command(ctx, flags, db, waits, door, listeners, arguments)
     }
 
     /// The world of a timer or an event.
@@ -93,10 +95,15 @@ impl<'a> RedisWorld<'a> {
 
     /// The name as a string of Redis: the argument itself, where it is one.
     fn with_name<T>(&self, name: &[u8], work: impl FnOnce(*mut RedisModuleString) -> T) -> T {
-        let is_same = |argument: &&[u8]| argument.as_ptr() == name.as_ptr() && argument.len() == name.len();
-        match self.arguments.bytes.iter().position(is_same).and_then(|at| self.arguments.strings.get(at)) {
-            Some(string) => work(*string),
-            None => work(OwnedString::new(name).as_ptr()),
+        // Most commands name their tube first.
+        match (self.arguments.bytes, self.arguments.strings) {
+            ([_, first, ..], [_, string, ..]) if std::ptr::eq(*first, name) => work(*string),
+            (bytes, strings) => {
+                match bytes.iter().zip(strings).find(|(bytes, _)| std::ptr::eq(**bytes, name)) {
+                    Some((_, string)) => work(*string),
+                    None => work(OwnedString::new(name).as_ptr()),
+                }
+            }
         }
     }
 }
@@ -153,6 +160,10 @@ impl World for RedisWorld<'_> {
                 ctx.notify(class, kind.name(), name);
             }
         });
+    }
+
+    fn has_news(&self) -> bool {
+        state::has_news()
     }
 
     fn next_news(&mut self) -> Option<News> {

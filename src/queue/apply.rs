@@ -11,6 +11,7 @@ impl Tube {
     /// [verified](Tube::verify) against it; a change of a job that is not there does nothing.
     ///
     /// Returns what may take long to free. `Remove` changes nothing here: whoever keeps the tube takes it away.
+    #[inline(always)]
     pub fn apply(&mut self, at_ms: u64, change: &Change<'_>) -> Trash {
         let mut trash = Trash::default();
         let mut cleared = 0;

@@ -2,7 +2,7 @@
 //! nothing to do. None of them fails and none changes anything.
 
 use super::event::{Change, Then, Why};
-use super::job::{Handle, Job, State};
+use super::job::{Handle, Job, Reservation, State};
 use super::jobs::Order;
 use super::time::U48_MAX;
 use super::tube::Tube;
@@ -39,7 +39,27 @@ fn reserved(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Job<'_>> {
     named(tube, handle, now_ms).filter(|job| job.state == State::Reserved)
 }
 
-fn hand_out(job: &Job<'_>, now_ms: u64, worker: Worker) -> Change<'static> {
+/// As [`named`], without a look at more of the job than that takes.
+fn is_named(tube: &Tube, handle: Handle, now_ms: u64) -> bool {
+    match handle.n {
+        Some(n) => tube.reservation(handle.id).is_some_and(|r| r.n == n && r.deadline_ms > now_ms),
+        None => tube.has(handle.id),
+    }
+}
+
+/// The reservation that a handle names.
+fn reservation(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Reservation> {
+    let holds = |r: &Reservation| handle.n.is_none_or(|n| r.n == n && r.deadline_ms > now_ms);
+    tube.reservation(handle.id).filter(holds)
+}
+
+/// The most urgent ready job, unless the tube is paused.
+pub fn next(tube: &Tube, now_ms: u64) -> Option<Job<'_>> {
+    if tube.is_paused(now_ms) { None } else { tube.first(Order::Ready) }
+}
+
+/// Hands out a job that is not reserved.
+pub fn hand_out(job: &Job<'_>, now_ms: u64, worker: Worker) -> Change<'static> {
     // Above the last lease even where that one is remembered, above those that a crash forgot by the clock.
     let n = job.history.last_n.saturating_add(1).max(now_ms).min(U48_MAX);
     let client = if worker.client <= U48_MAX { worker.client } else { 0 };
@@ -48,21 +68,22 @@ fn hand_out(job: &Job<'_>, now_ms: u64, worker: Worker) -> Change<'static> {
 
 /// Hands out the most urgent ready job, unless the tube is paused.
 pub fn reserve(tube: &Tube, now_ms: u64, worker: Worker) -> Option<Change<'static>> {
-    if tube.is_paused(now_ms) {
-        return None;
-    }
-    tube.first(Order::Ready).map(|job| hand_out(&job, now_ms, worker))
+    next(tube, now_ms).map(|job| hand_out(&job, now_ms, worker))
 }
 
 /// Hands out one job if it is ready, delayed or buried, whether the tube is paused or not.
 pub fn reserve_job(tube: &Tube, handle: Handle, now_ms: u64, worker: Worker) -> Option<Change<'static>> {
-    let job = named(tube, handle, now_ms).filter(|job| job.state != State::Reserved)?;
-    Some(hand_out(&job, now_ms, worker))
+    takeable(tube, handle, now_ms).map(|job| hand_out(&job, now_ms, worker))
+}
+
+/// A job that is ready, delayed or buried.
+pub fn takeable(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Job<'_>> {
+    named(tube, handle, now_ms).filter(|job| job.state != State::Reserved)
 }
 
 /// Deletes a job in any state.
 pub fn delete(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Change<'static>> {
-    named(tube, handle, now_ms).map(|job| Change::Delete { id: job.id })
+    is_named(tube, handle, now_ms).then_some(Change::Delete { id: handle.id })
 }
 
 /// How a worker wants its job released.
@@ -124,8 +145,8 @@ pub fn bury(tube: &Tube, handle: Handle, now_ms: u64, pri: Option<u32>) -> Optio
 
 /// Gives a reservation a new deadline: `for_ms` from now, or its whole time to run.
 pub fn touch(tube: &Tube, handle: Handle, now_ms: u64, for_ms: Option<u64>) -> Option<Change<'static>> {
-    let job = reserved(tube, handle, now_ms)?;
-    Some(Change::Touch { id: job.id, for_ms: for_ms.unwrap_or(job.reservation?.ttr_ms) })
+    let reservation = reservation(tube, handle, now_ms)?;
+    Some(Change::Touch { id: handle.id, for_ms: for_ms.unwrap_or(reservation.ttr_ms) })
 }
 
 /// Kicks the next job: the oldest buried one or, if none is buried, the delayed one that is due soonest.
@@ -148,13 +169,12 @@ pub fn kick_job(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Change<'stat
 
 /// Gives a job in any state another priority.
 pub fn prioritize(tube: &Tube, handle: Handle, now_ms: u64, pri: u32) -> Option<Change<'static>> {
-    named(tube, handle, now_ms).map(|job| Change::Prioritize { id: job.id, pri })
+    is_named(tube, handle, now_ms).then_some(Change::Prioritize { id: handle.id, pri })
 }
 
 /// Delays a ready, delayed or buried job.
 pub fn delay(tube: &Tube, handle: Handle, now_ms: u64, delay_ms: u64) -> Option<Change<'static>> {
-    let job = named(tube, handle, now_ms).filter(|job| job.state != State::Reserved)?;
-    Some(Change::Delay { id: job.id, delay_ms })
+    takeable(tube, handle, now_ms).map(|job| Change::Delay { id: job.id, delay_ms })
 }
 
 /// What is due at this time, the most overdue first: a promotion, a timeout, or the end of the pause. Called

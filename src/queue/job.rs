@@ -114,6 +114,12 @@ impl Job<'_> {
         self.history.reserves.saturating_add(u32::from(self.reservation.is_some()))
     }
 
+    /// Whether the job is as it was when it was put without a delay: ready, and nothing has happened to it.
+    pub(super) fn is_as_put(&self) -> bool {
+        let timing = Timing { at: self.created_ms, delay_ms: 0 };
+        self.state == State::Ready && self.timing == timing && self.history == History::default()
+    }
+
     /// Since when a ready job is ready (Unix ms).
     pub fn ready_since_ms(&self) -> u64 {
         self.timing.at

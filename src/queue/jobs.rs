@@ -14,10 +14,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use super::event::States;
-use super::job::{Job, State};
+use super::job::{Job, Reservation, State};
 #[cfg(doc)]
 use super::segment::SLOTS_MAX;
-use super::segment::{Chunk, NO_KEY, Segment, Shape};
+use super::segment::{Changed, Chunk, NO_KEY, Segment, Shape};
 
 /// The orders in which jobs are taken. Jobs with the same key are taken by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +87,9 @@ impl Counts {
     /// The counts after a part of them went from `before` to `after`.
     pub fn shift(&mut self, before: &Counts, after: &Counts) {
         for ((mine, before), after) in self.by_state.iter_mut().zip(before.by_state).zip(after.by_state) {
-            *mine = mine.saturating_add(after).saturating_sub(before);
+            *mine = (*mine + after).saturating_sub(before);
         }
-        self.urgent = self.urgent.saturating_add(after.urgent).saturating_sub(before.urgent);
+        self.urgent = (self.urgent + after.urgent).saturating_sub(before.urgent);
     }
 
     /// The counts after those of `other` came to them.
@@ -99,14 +99,28 @@ impl Counts {
     }
 }
 
-#[derive(Default)]
 pub(super) struct Jobs {
     segments: BTreeMap<u64, Box<Segment>>,
     orders: [BTreeSet<(u64, u64)>; ORDERS],
+    /// The smallest key of each order; [`NO_KEY`] where there is none.
+    first_keys: [u64; ORDERS],
     counts: Counts,
     bytes: usize,
     /// An emptied segment, kept for a tube that keeps running empty.
     spare: Option<Box<Segment>>,
+}
+
+impl Default for Jobs {
+    fn default() -> Jobs {
+        Jobs {
+            segments: BTreeMap::new(),
+            orders: Default::default(),
+            first_keys: [NO_KEY; ORDERS],
+            counts: Counts::default(),
+            bytes: 0,
+            spare: None,
+        }
+    }
 }
 
 /// As [`Jobs::segment_of`], to change it.
@@ -123,7 +137,8 @@ impl Clone for Jobs {
         let segments = self.segments.clone();
         // A copied segment has no room to spare, so it is smaller.
         let bytes = segments.values().map(|segment| segment.bytes()).sum();
-        Jobs { segments, orders: self.orders.clone(), counts: self.counts, bytes, spare: None }
+        let (orders, first_keys) = (self.orders.clone(), self.first_keys);
+        Jobs { segments, orders, first_keys, counts: self.counts, bytes, spare: None }
     }
 }
 
@@ -145,29 +160,36 @@ impl Jobs {
 
     /// Appends a ready job without history. Its id must be above every id in the tube.
     pub(super) fn put(&mut self, id: u64, created_ms: u64, pri: u32, ttr_ms: u64, body: &[u8]) {
-        self.append(id, created_ms, body.len(), |segment| {
+        self.counts.add(State::Ready, pri);
+        if let Some(mut last) = self.segments.last_entry()
+            && last.get().fits(id, created_ms, body.len())
+        {
+            let segment = last.get_mut();
+            let before = segment.key(Order::Ready);
+            self.bytes += segment.push(id, created_ms, pri, ttr_ms, body);
+            let (base, after) = (segment.base_id(), segment.key(Order::Ready));
+            if before != after {
+                self.reorder_in(Order::Ready, base, before, after);
+            }
+            return;
+        }
+        self.start_segment(id, created_ms, |segment| {
             segment.push(id, created_ms, pri, ttr_ms, body);
         });
-        self.counts.add(State::Ready, pri);
     }
 
     /// Appends a job in whatever state. Its id must be above every id in the tube.
     pub(super) fn restore(&mut self, job: &Job<'_>) {
-        self.append(job.id, job.created_ms, job.body.len(), |segment| segment.push_job(job));
-        self.counts.add(job.state, job.pri);
+        self.put(job.id, job.created_ms, job.pri, job.ttr_ms, job.body);
+        if !job.is_as_put() {
+            self.update(job.id, |shape| *shape = Shape::of(job));
+        }
     }
 
-    fn append(&mut self, id: u64, created_ms: u64, body_len: usize, push: impl FnOnce(&mut Segment)) {
+    /// Appends a segment with its first job, which `push` puts there. Its id is above every id in the tube.
+    #[cold]
+    fn start_segment(&mut self, id: u64, created_ms: u64, push: impl FnOnce(&mut Segment)) {
         if let Some(mut last) = self.segments.last_entry() {
-            if last.get().fits(id, created_ms, body_len) {
-                let segment = last.get_mut();
-                let (before, bytes) = (segment.keys(), segment.bytes());
-                push(segment);
-                self.bytes = self.bytes + segment.bytes() - bytes;
-                let (base, after) = (segment.base_id(), segment.keys());
-                self.reorder(base, before, after);
-                return;
-            }
             let bytes = last.get().bytes();
             last.get_mut().seal();
             self.bytes = self.bytes + last.get().bytes() - bytes;
@@ -209,16 +231,28 @@ impl Jobs {
 
     /// Moves a segment within the orders where its smallest key changed.
     fn reorder(&mut self, base: u64, before: [u64; ORDERS], after: [u64; ORDERS]) {
-        for (order, (before, after)) in self.orders.iter_mut().zip(before.into_iter().zip(after)) {
+        if before == after {
+            return;
+        }
+        for order in Order::ALL {
+            let (before, after) = (before[order as usize], after[order as usize]);
             if before != after {
-                if before != NO_KEY {
-                    order.remove(&(before, base));
-                }
-                if after != NO_KEY {
-                    order.insert((after, base));
-                }
+                self.reorder_in(order, base, before, after);
             }
         }
+    }
+
+    /// Moves a segment within one order, where its smallest key went from `before` to `after`.
+    fn reorder_in(&mut self, order: Order, base: u64, before: u64, after: u64) {
+        let first_key = &mut self.first_keys[order as usize];
+        let order = &mut self.orders[order as usize];
+        if before != NO_KEY {
+            order.remove(&(before, base));
+        }
+        if after != NO_KEY {
+            order.insert((after, base));
+        }
+        *first_key = order.first().map_or(NO_KEY, |(key, _)| *key);
     }
 
     /// The segment that holds the job `id`, if any does. Jobs mostly go in the order of their ids, so the first
@@ -237,13 +271,25 @@ impl Jobs {
         segment.find(id).map(|slot| segment.job(slot))
     }
 
+    /// Whether there is a job `id`.
+    pub(super) fn has(&self, id: u64) -> bool {
+        self.segment_of(id).is_some_and(|segment| segment.find(id).is_some())
+    }
+
+    /// The reservation of the job `id`.
+    pub(super) fn reservation(&self, id: u64) -> Option<Reservation> {
+        let segment = self.segment_of(id)?;
+        segment.find(id).and_then(|slot| segment.reservation(slot))
+    }
+
     /// Changes the job `id`; `false` if there is none.
+    #[inline]
     pub(super) fn update(&mut self, id: u64, change: impl FnOnce(&mut Shape)) -> bool {
         let Some(segment) = segment_of_mut(&mut self.segments, id) else { return false };
         let Some(slot) = segment.find(id) else { return false };
-        let (before, bytes) = (segment.keys(), segment.bytes());
-        let (old, new) = segment.update(slot, change);
-        self.bytes = self.bytes + segment.bytes() - bytes;
+        let before = segment.keys();
+        let Changed { old, new, grown } = segment.update(slot, change);
+        self.bytes = self.bytes.wrapping_add_signed(grown);
         let (base, after) = (segment.base_id(), segment.keys());
         self.reorder(base, before, after);
         self.counts.take(old.state, old.pri);
@@ -255,14 +301,14 @@ impl Jobs {
     pub(super) fn remove(&mut self, id: u64) -> bool {
         let Some(segment) = segment_of_mut(&mut self.segments, id) else { return false };
         let Some(slot) = segment.find(id) else { return false };
-        let (before, bytes) = (segment.keys(), segment.bytes());
-        let old = segment.remove(slot);
-        self.bytes = self.bytes + segment.bytes() - bytes;
+        let before = segment.keys();
+        let (state, pri, grown) = segment.remove(slot);
+        self.bytes = self.bytes.wrapping_add_signed(grown);
         let (base, after) = (segment.base_id(), segment.keys());
         let (is_empty, is_wasteful) = (segment.live() == 0, segment.is_wasteful());
         let goes_soon = is_wasteful && segment.is_emptied_in_order();
         self.reorder(base, before, after);
-        self.counts.take(old.state, old.pri);
+        self.counts.take(state, pri);
         if is_empty {
             self.spare = self.take_segment(base);
             let is_last = self.segments.is_empty();
@@ -310,8 +356,9 @@ impl Jobs {
     }
 
     /// The smallest key in an order: a priority, a time, or a burial's number.
+    #[inline]
     pub(super) fn first_key(&self, order: Order) -> Option<u64> {
-        self.orders[order as usize].first().map(|(key, _)| *key)
+        Some(self.first_keys[order as usize]).filter(|key| *key != NO_KEY)
     }
 
     /// The ids of the first `count` jobs in an order. Costs O(count) looks at segments at most.
@@ -465,7 +512,8 @@ impl Jobs {
                 return Err(format!("segment {base} miscounts its living"));
             }
         }
-        if orders != self.orders {
+        let first_keys = orders.each_ref().map(|order| order.first().map_or(NO_KEY, |(key, _)| *key));
+        if orders != self.orders || first_keys != self.first_keys {
             return Err("an order names the wrong segments".to_string());
         }
         if counts != self.counts || bytes != self.bytes {

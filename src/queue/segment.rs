@@ -13,6 +13,8 @@
 
 mod chunk;
 
+use std::collections::VecDeque;
+
 pub use chunk::Chunk;
 
 use super::job::{History, Job, Reservation, State, Timing};
@@ -90,50 +92,93 @@ impl PackedReservation {
 /// An empty [`Sparse`] keeps room for so many.
 const KEPT: usize = 16;
 
-/// What few jobs of a segment have, by slot. Grows by a quarter of a segment at most, so that little is spare.
+/// What few jobs of a segment have, in the order of their slots. Jobs mostly come and go in that order, so both ends
+/// are cheap. Grows by a quarter of a segment at most, so that little is spare.
 #[derive(Clone)]
 struct Sparse<T> {
-    entries: Vec<(u8, T)>,
+    /// The slots that have an entry, as bits.
+    slots: u128,
+    entries: VecDeque<T>,
 }
 
 impl<T: Copy> Sparse<T> {
     const fn new() -> Sparse<T> {
-        Sparse { entries: Vec::new() }
+        Sparse { slots: 0, entries: VecDeque::new() }
     }
 
-    fn position(&self, slot: usize) -> Result<usize, usize> {
-        self.entries.binary_search_by(|(s, _)| usize::from(*s).cmp(&slot))
+    #[inline]
+    fn has(&self, slot: usize) -> bool {
+        self.slots >> slot & 1 != 0
     }
 
+    /// How many entries stand before that of `slot`.
+    #[inline]
+    fn position(&self, slot: usize) -> usize {
+        (self.slots & ((1 << slot) - 1)).count_ones() as usize
+    }
+
+    #[inline]
     fn get(&self, slot: usize) -> Option<T> {
-        if self.entries.is_empty() {
-            return None;
-        }
-        self.position(slot).ok().map(|i| self.entries[i].1)
+        if self.has(slot) { self.entries.get(self.position(slot)).copied() } else { None }
     }
 
-    fn set(&mut self, slot: usize, value: Option<T>) {
-        match (self.position(slot), value) {
-            (Ok(i), Some(value)) => self.entries[i].1 = value,
-            (Ok(i), None) => {
-                self.entries.remove(i);
-                // Room is kept while there are others: jobs of a segment come and go together.
-                if self.entries.is_empty() && self.entries.capacity() > KEPT {
-                    self.entries = Vec::new();
-                }
-            }
-            (Err(_), None) => {}
-            (Err(i), Some(value)) => {
-                if self.entries.len() == self.entries.capacity() {
-                    self.entries.reserve_exact(self.entries.len().clamp(2, SLOTS_MAX / 4));
-                }
-                self.entries.insert(i, (slot as u8, value));
-            }
+    /// Gives `slot` an entry, or takes it away. Returns by how many bytes the memory grew.
+    #[inline]
+    fn set(&mut self, slot: usize, value: Option<T>) -> isize {
+        match value {
+            Some(value) => self.insert(slot, value),
+            None if self.has(slot) => self.remove(slot),
+            None => 0,
         }
+    }
+
+    fn insert(&mut self, slot: usize, value: T) -> isize {
+        let at = self.position(slot);
+        if self.has(slot) {
+            self.entries[at] = value;
+            return 0;
+        }
+        let before = self.bytes();
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve_exact(self.entries.len().clamp(2, SLOTS_MAX / 4));
+        }
+        self.slots |= 1 << slot;
+        if at == self.entries.len() {
+            self.entries.push_back(value);
+        } else {
+            self.entries.insert(at, value);
+        }
+        self.bytes() as isize - before as isize
+    }
+
+    fn remove(&mut self, slot: usize) -> isize {
+        let before = self.bytes();
+        match self.position(slot) {
+            0 => drop(self.entries.pop_front()),
+            at => drop(self.entries.remove(at)),
+        }
+        self.slots &= !(1 << slot);
+        // Room is kept while there are others: jobs of a segment come and go together.
+        if self.entries.is_empty() && self.entries.capacity() > KEPT {
+            self.entries = VecDeque::new();
+        }
+        self.bytes() as isize - before as isize
+    }
+
+    /// Takes all entries away, and keeps room for a few.
+    fn clear(&mut self) {
+        self.slots = 0;
+        self.entries.clear();
+        self.entries.shrink_to(8);
+    }
+
+    /// Slots and entries, by slot.
+    fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
+        Bits(self.slots).zip(&self.entries)
     }
 
     fn bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<(u8, T)>()
+        self.entries.capacity() * size_of::<T>()
     }
 }
 
@@ -148,20 +193,38 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// The job's key in each order; [`NO_KEY`] in those where it does not stand.
-    fn keys(&self) -> [u64; ORDERS] {
-        let mut keys = [NO_KEY; ORDERS];
-        match self.state {
-            State::Ready => keys[Order::Ready as usize] = u64::from(self.pri),
-            State::Delayed => keys[Order::Delayed as usize] = self.timing.at,
-            State::Reserved => {
-                keys[Order::Deadline as usize] = self.reservation.deadline_ms;
-                keys[Order::Held as usize] = self.reservation.reserved_at_ms;
-            }
-            State::Buried => keys[Order::Buried as usize] = self.timing.at,
-        }
-        keys
+    pub(super) fn of(job: &Job<'_>) -> Shape {
+        let reservation = job.reservation.unwrap_or_default();
+        Shape { pri: job.pri, state: job.state, timing: job.timing, reservation, history: job.history }
     }
+
+    #[inline]
+    fn place(&self) -> Place {
+        let held = self.reservation.reserved_at_ms;
+        match self.state {
+            State::Ready => Place { state: self.state, key: u64::from(self.pri), held: NO_KEY },
+            State::Delayed | State::Buried => Place { state: self.state, key: self.timing.at, held: NO_KEY },
+            State::Reserved => Place { state: self.state, key: self.reservation.deadline_ms, held },
+        }
+    }
+}
+
+/// Where a job stands in the orders: in that of its state and, if it is reserved, in [`Order::Held`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    state: State,
+    key: u64,
+    held: u64,
+}
+
+/// What a change of one job meant for its segment.
+pub(super) struct Changed {
+    /// What the job was.
+    pub(super) old: Shape,
+    /// What it is now.
+    pub(super) new: Shape,
+    /// By how many bytes the segment's memory grew.
+    pub(super) grown: isize,
 }
 
 #[derive(Clone)]
@@ -205,14 +268,13 @@ impl Segment {
         self.slots.clear();
         self.bodies.clear();
         self.timings = Sparse::new();
-        self.reservations.entries.clear();
+        self.reservations.clear();
         self.histories = Sparse::new();
         self.ready = 0;
         self.keys = [NO_KEY; ORDERS];
         self.live = 0;
         self.dead_bytes = 0;
         self.dead_first = 0;
-        self.reservations.entries.shrink_to(8);
         if little || self.bodies.capacity() > BODIES_TARGET {
             self.slots.shrink_to(16);
             self.bodies.shrink_to(1024);
@@ -247,6 +309,11 @@ impl Segment {
         self.base_id + self.slots.last().map_or(0, |slot| u64::from(slot.id))
     }
 
+    /// The smallest key of an order.
+    pub(super) fn key(&self, order: Order) -> u64 {
+        self.keys[order as usize]
+    }
+
     /// The smallest key of each order.
     pub(super) fn keys(&self) -> [u64; ORDERS] {
         self.keys
@@ -275,11 +342,14 @@ impl Segment {
         is_near(id, self.base_id) && is_near(created_ms, self.base_created_ms)
     }
 
-    /// Appends a ready job with no history. Its id is above all ids here, and it [fits](Segment::fits).
+    /// Appends a ready job with no history. Its id is above all ids here, and it [fits](Segment::fits). Returns how
+    /// many bytes of memory that took anew.
+    #[inline]
     pub(super) fn push(&mut self, id: u64, created_ms: u64, pri: u32, ttr_ms: u64, body: &[u8]) -> usize {
         let slot = self.slots.len();
         let start = self.bodies.len();
-        self.make_room(body.len());
+        let is_full = slot == self.slots.capacity() || start + body.len() > self.bodies.capacity();
+        let grown = if is_full { self.make_room(body.len()) } else { 0 };
         self.bodies.extend_from_slice(body);
         self.slots.push(Slot {
             id: (id - self.base_id) as u32,
@@ -293,32 +363,35 @@ impl Segment {
         self.ready |= 1 << slot;
         let key = &mut self.keys[Order::Ready as usize];
         *key = (*key).min(u64::from(pri));
-        slot
+        grown
     }
 
-    /// Makes room for a body in steps that the allocator has exact sizes for.
-    fn make_room(&mut self, body_len: usize) {
+    /// Makes room for one more slot, and for its body in steps that the allocator has exact sizes for. Returns how
+    /// many bytes of memory that took.
+    #[cold]
+    fn make_room(&mut self, body_len: usize) -> usize {
+        let before = self.bytes();
+        self.slots.reserve(1);
         let needed = self.bodies.len() + body_len;
         if needed > self.bodies.capacity() {
             let capacity = if needed <= BODIES_TARGET { needed.next_power_of_two().max(64) } else { needed };
             self.bodies.reserve_exact(capacity - self.bodies.len());
         }
+        self.bytes() - before
     }
 
     /// Appends a job in whatever state.
     pub(super) fn push_job(&mut self, job: &Job<'_>) {
-        let slot = self.push(job.id, job.created_ms, job.pri, job.ttr_ms, job.body);
+        let slot = self.slots.len();
+        self.push(job.id, job.created_ms, job.pri, job.ttr_ms, job.body);
         self.take_on(slot, job);
     }
 
     /// The job in `slot`, ready until now, is as `job` is.
     fn take_on(&mut self, slot: usize, job: &Job<'_>) {
-        self.update(slot, |shape| {
-            shape.state = job.state;
-            shape.timing = job.timing;
-            shape.reservation = job.reservation.unwrap_or_default();
-            shape.history = job.history;
-        });
+        if !job.is_as_put() {
+            self.update(slot, |shape| *shape = Shape::of(job));
+        }
     }
 
     /// Gives back the room that will not be used, once nothing more is appended.
@@ -330,9 +403,14 @@ impl Segment {
     }
 
     /// The slot of the living job `id`.
+    #[inline]
     pub(super) fn find(&self, id: u64) -> Option<usize> {
         let offset = u32::try_from(id.checked_sub(self.base_id)?).ok()?;
-        let slot = self.slots.binary_search_by(|slot| slot.id.cmp(&offset)).ok()?;
+        // Where no id was left out, an id's distance is its slot; it is never below that.
+        let slot = match self.slots.get(offset as usize) {
+            Some(slot) if slot.id == offset => offset as usize,
+            _ => self.slots.binary_search_by(|slot| slot.id.cmp(&offset)).ok()?,
+        };
         (self.slots[slot].state != DEAD).then_some(slot)
     }
 
@@ -354,18 +432,28 @@ impl Segment {
     }
 
     /// What can change about the living job in `slot`.
+    #[inline(always)]
     pub(super) fn shape(&self, slot: usize) -> Shape {
         let state = self.state(slot).unwrap_or(State::Ready);
         let timing = match self.timings.get(slot) {
             Some(t) => t.get(),
             None => Timing { at: self.implied_at(slot, state), delay_ms: 0 },
         };
-        let reservation = match (state, self.reservations.get(slot)) {
-            (State::Reserved, Some(r)) => r.get(),
-            _ => Reservation::default(),
-        };
+        let reservation = self.reservation(slot).unwrap_or_default();
         let history = self.histories.get(slot).unwrap_or_default();
         Shape { pri: self.slots[slot].pri, state, timing, reservation, history }
+    }
+
+    /// The reservation of the job in `slot`, if it is reserved.
+    #[inline]
+    pub(super) fn reservation(&self, slot: usize) -> Option<Reservation> {
+        self.reservations.get(slot).map(|r| Reservation {
+            n: r.n.get(),
+            deadline_ms: r.deadline_ms.get(),
+            reserved_at_ms: r.reserved_at_ms.get(),
+            worker: r.worker.get(),
+            ttr_ms: r.ttr_ms.get(),
+        })
     }
 
     /// [`Timing::at`] of a job that has no entry of its own.
@@ -389,11 +477,13 @@ impl Segment {
         }
     }
 
-    /// Changes the living job in `slot`, and returns what it was and what it is now.
-    pub(super) fn update(&mut self, slot: usize, change: impl FnOnce(&mut Shape)) -> (Shape, Shape) {
+    /// Changes the living job in `slot`.
+    #[inline]
+    pub(super) fn update(&mut self, slot: usize, change: impl FnOnce(&mut Shape)) -> Changed {
         let old = self.shape(slot);
         let mut new = old;
         change(&mut new);
+        let mut grown = 0;
         self.slots[slot].pri = new.pri;
         self.slots[slot].state = new.state as u8;
         if new.timing != old.timing || new.state != old.state {
@@ -402,7 +492,7 @@ impl Segment {
                 PackedTiming { at: U48::new(new.timing.at), delay_ms: U48::new(new.timing.delay_ms) };
             // Two orders are read from these entries, so that their jobs must have one.
             let is_ordered = matches!(new.state, State::Delayed | State::Buried);
-            self.timings.set(slot, (is_ordered || new.timing != implied).then_some(packed));
+            grown += self.timings.set(slot, (is_ordered || new.timing != implied).then_some(packed));
         }
         if new.reservation != old.reservation || new.state != old.state {
             let r = new.reservation;
@@ -413,69 +503,86 @@ impl Segment {
                 worker: U48::new(r.worker),
                 ttr_ms: U48::new(r.ttr_ms),
             };
-            self.reservations.set(slot, (new.state == State::Reserved).then_some(packed));
+            grown += self.reservations.set(slot, (new.state == State::Reserved).then_some(packed));
         }
         if new.history != old.history {
-            self.histories.set(slot, (new.history != History::default()).then_some(new.history));
+            grown += self.histories.set(slot, (new.history != History::default()).then_some(new.history));
         }
         self.mark_ready(slot, new.state == State::Ready);
-        self.rekey(old.keys(), new.keys());
-        (old, new)
+        if old.place() != new.place() {
+            self.enter(new.place());
+            self.leave(old.place());
+        }
+        Changed { old, new, grown }
     }
 
-    /// Deletes the living job in `slot`.
-    pub(super) fn remove(&mut self, slot: usize) -> Shape {
-        let old = self.shape(slot);
+    fn place(&self, slot: usize, state: State) -> Place {
+        let (key, held) = match state {
+            State::Ready => (u64::from(self.slots[slot].pri), NO_KEY),
+            State::Delayed | State::Buried => (self.timings.get(slot).map_or(NO_KEY, |t| t.at.get()), NO_KEY),
+            State::Reserved => {
+                let reservation = self.reservations.get(slot);
+                reservation.map_or((NO_KEY, NO_KEY), |r| (r.deadline_ms.get(), r.reserved_at_ms.get()))
+            }
+        };
+        Place { state, key, held }
+    }
+
+    /// Deletes the living job in `slot`. Returns its state and priority, and by how many bytes the memory grew.
+    pub(super) fn remove(&mut self, slot: usize) -> (State, u32, isize) {
+        let state = self.state(slot).unwrap_or(State::Ready);
+        let place = self.place(slot, state);
         self.slots[slot].state = DEAD;
-        self.timings.set(slot, None);
-        self.reservations.set(slot, None);
-        self.histories.set(slot, None);
+        let grown =
+            self.timings.set(slot, None) + self.reservations.set(slot, None) + self.histories.set(slot, None);
         self.live -= 1;
         self.dead_bytes += self.body_range(slot).len();
         while self.slots.get(self.dead_first).is_some_and(|slot| slot.state == DEAD) {
             self.dead_first += 1;
         }
         self.mark_ready(slot, false);
-        self.rekey(old.keys(), [NO_KEY; ORDERS]);
-        old
+        self.leave(place);
+        (state, self.slots[slot].pri, grown)
     }
 
     fn mark_ready(&mut self, slot: usize, ready: bool) {
         self.ready = self.ready & !(1 << slot) | u128::from(ready) << slot;
     }
 
-    /// Keeps the smallest keys true after one job's keys went from `old` to `new`.
-    fn rekey(&mut self, old: [u64; ORDERS], new: [u64; ORDERS]) {
-        for order in Order::ALL {
-            let o = order as usize;
-            if old[o] == new[o] {
-                continue;
-            }
-            if new[o] <= self.keys[o] {
-                self.keys[o] = new[o];
-            } else if old[o] == self.keys[o] {
-                self.keys[o] = self.smallest(order, old[o]);
-            }
+    /// Keeps the smallest keys true after a job came to a place.
+    #[inline]
+    fn enter(&mut self, place: Place) {
+        let key = &mut self.keys[Order::of(place.state) as usize];
+        *key = (*key).min(place.key);
+        let key = &mut self.keys[Order::Held as usize];
+        *key = (*key).min(place.held);
+    }
+
+    /// Keeps the smallest keys true after a job left its place.
+    #[inline]
+    fn leave(&mut self, place: Place) {
+        self.leave_order(Order::of(place.state), place.key);
+        if place.state == State::Reserved {
+            self.leave_order(Order::Held, place.held);
+        }
+    }
+
+    #[inline]
+    fn leave_order(&mut self, order: Order, key: u64) {
+        if key == self.keys[order as usize] {
+            self.keys[order as usize] = self.smallest(order, key);
         }
     }
 
     /// The smallest key in `order`, known to be no smaller than `at_least`: the search ends where that is found,
     /// which is soon among jobs of one priority or reserved together.
     fn smallest(&self, order: Order, at_least: u64) -> u64 {
-        let keys: &mut dyn Iterator<Item = u64> = match order {
-            Order::Ready => &mut Bits(self.ready).map(|slot| u64::from(self.slots[slot].pri)),
-            Order::Deadline => &mut self.reservations.entries.iter().map(|(_, r)| r.deadline_ms.get()),
-            Order::Held => &mut self.reservations.entries.iter().map(|(_, r)| r.reserved_at_ms.get()),
-            Order::Delayed | Order::Buried => &mut self.entries(order).map(|(key, _)| key),
-        };
-        let mut smallest = NO_KEY;
-        for key in keys {
-            smallest = smallest.min(key);
-            if smallest == at_least {
-                break;
-            }
+        match order {
+            Order::Ready => least(Bits(self.ready).map(|slot| u64::from(self.slots[slot].pri)), at_least),
+            Order::Deadline => least(self.reservations.entries.iter().map(|r| r.deadline_ms.get()), at_least),
+            Order::Held => least(self.reservations.entries.iter().map(|r| r.reserved_at_ms.get()), at_least),
+            Order::Delayed | Order::Buried => least(self.entries(order).map(|(key, _)| key), at_least),
         }
-        smallest
     }
 
     /// Key and slot of every job that stands in `order`, by slot.
@@ -488,17 +595,15 @@ impl Segment {
             Order::Buried => Some(State::Buried),
             _ => None,
         };
-        let timings = if timed.is_some() { &self.timings.entries[..] } else { &[] };
-        let timed = timings
-            .iter()
-            .map(|(slot, t)| (t.at.get(), usize::from(*slot)))
-            .filter(move |(_, slot)| self.state(*slot) == timed);
+        let timings = timed.is_some().then(|| self.timings.iter()).into_iter().flatten();
+        let timed =
+            timings.map(|(slot, t)| (t.at.get(), slot)).filter(move |(_, slot)| self.state(*slot) == timed);
 
-        let held = matches!(order, Order::Deadline | Order::Held);
-        let reservations = if held { &self.reservations.entries[..] } else { &[] };
-        let held = reservations.iter().map(move |(slot, r)| {
+        let is_held = matches!(order, Order::Deadline | Order::Held);
+        let reservations = is_held.then(|| self.reservations.iter()).into_iter().flatten();
+        let held = reservations.map(move |(slot, r)| {
             let key = if order == Order::Deadline { r.deadline_ms } else { r.reserved_at_ms };
-            (key.get(), usize::from(*slot))
+            (key.get(), slot)
         });
 
         ready.chain(timed).chain(held)
@@ -563,6 +668,19 @@ impl Segment {
     pub(super) fn body_bytes(&self) -> usize {
         self.bodies.len() - self.dead_bytes
     }
+}
+
+/// The smallest of `keys`, none of which is below `at_least`; [`NO_KEY`] if there are none.
+#[inline]
+fn least(keys: impl Iterator<Item = u64>, at_least: u64) -> u64 {
+    let mut smallest = NO_KEY;
+    for key in keys {
+        smallest = smallest.min(key);
+        if smallest == at_least {
+            break;
+        }
+    }
+    smallest
 }
 
 /// The positions of the bits that are set, lowest first.

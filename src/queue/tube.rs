@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Change, Why};
-use super::job::{Job, State};
+use super::job::{Job, Reservation, State};
 use super::jobs::{Counts, Jobs, Order};
 use super::segment::{Chunk, SLOTS_MAX};
 use super::time::U48_MAX;
@@ -37,6 +37,7 @@ pub struct Totals {
 
 impl Totals {
     /// Counts a change; `cleared` is how many jobs it cleared.
+    #[inline(always)]
     pub fn count(&mut self, change: &Change<'_>, cleared: u64) {
         let (total, more) = match change {
             Change::Put { .. } => (&mut self.puts, 1),
@@ -137,6 +138,16 @@ impl Tube {
         self.jobs.get(id)
     }
 
+    /// Whether there is a job `id`. O(log n).
+    pub fn has(&self, id: u64) -> bool {
+        self.jobs.has(id)
+    }
+
+    /// The reservation of the job `id`, if there is such a job and it is reserved. O(log n).
+    pub fn reservation(&self, id: u64) -> Option<Reservation> {
+        self.jobs.reservation(id)
+    }
+
     /// The next job to go in an order. O(1) segments.
     pub fn first(&self, order: Order) -> Option<Job<'_>> {
         self.jobs.first(order)
@@ -198,14 +209,13 @@ impl Tube {
 
     /// When something next happens by itself (Unix ms): a delayed job becomes ready, a reservation or the pause
     /// ends, or the idle tube has lingered for `linger_ms`.
+    #[inline]
     pub fn next_deadline_ms(&self, linger_ms: u64) -> Option<u64> {
-        if self.is_idle() {
-            return Some(self.header.used_at_ms.saturating_add(linger_ms));
-        }
         let pause = Some(self.header.paused_until_ms).filter(|until| *until != 0);
         let delayed = self.jobs.first_key(Order::Delayed);
         let reserved = self.jobs.first_key(Order::Deadline);
-        [pause, delayed, reserved].into_iter().flatten().min()
+        let first = [pause, delayed, reserved].into_iter().flatten().min();
+        first.or_else(|| self.is_idle().then(|| self.header.used_at_ms.saturating_add(linger_ms)))
     }
 
     /// Bytes of memory that the tube takes, as far as they can be known from here.

@@ -516,6 +516,10 @@ impl World for MemoryWorld {
         state.tell(Op::Apply(Place::of(db, name), event));
     }
 
+    fn has_news(&self) -> bool {
+        !self.state.borrow().news.is_empty()
+    }
+
     fn next_news(&mut self) -> Option<News> {
         self.state.borrow_mut().news.pop_front()
     }
