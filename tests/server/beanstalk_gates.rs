@@ -5,7 +5,7 @@ use crate::harness::{Server, has_module};
 use crate::reply::{int, reserved, run, text};
 use crate::waiting::{eventually, eventually_some};
 use redis::Value;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn what_was_inserted_survives_a_power_cut() {
@@ -248,4 +248,30 @@ fn nothing_runs_while_a_script_does_and_everything_after() {
     let _ = script.join().expect("the script's thread ends");
     assert_eq!(bean.job().1, "x");
     assert!(other.line().starts_with("INSERTED "));
+}
+
+#[test]
+fn commands_that_come_while_data_are_loaded_are_answered_after() {
+    if !has_module() {
+        return;
+    }
+    let mut server = Server::start(&[ON, "save 3600 1"]);
+    let mut con = server.connect();
+    (0..100).for_each(|n| drop(run(&mut con, &format!("SET key:{n} x"))));
+    let id = Talk::new(&server).put_id("x");
+    server.shutdown_save();
+    // Loading takes a second or more, with looks at the sockets in between.
+    server.add_config(&["key-load-delay 10000", "loading-process-events-interval-bytes 1024"]);
+    let socket = server.dir().join("beanstalk.sock");
+    let early = std::thread::spawn(move || {
+        let mut talk = eventually_some(|| Talk::at(&socket).ok());
+        let since = Instant::now();
+        talk.send("reserve\r\n");
+        (talk.job(), since, talk)
+    });
+    server.restart();
+    let ready = Instant::now();
+    let (job, since, _talk) = early.join().expect("the early one is served");
+    assert!(since < ready, "it came while data were loaded");
+    assert_eq!(job, (id, "x".to_owned()));
 }

@@ -7,6 +7,7 @@ use redis::Value;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 /// The line of redis.conf that opens the port as a Unix socket in the server's folder, which no other test can take.
 pub const ON: &str = "phean.unixsocket beanstalk.sock";
@@ -52,7 +53,12 @@ impl Talk {
 
     /// Connects to the server's Unix socket, if somebody listens there.
     pub fn over_unix(server: &Server) -> std::io::Result<Talk> {
-        let stream = UnixStream::connect(server.dir().join("beanstalk.sock"))?;
+        Talk::at(&server.dir().join("beanstalk.sock"))
+    }
+
+    /// Connects to a Unix socket, if somebody listens there.
+    pub fn at(path: &Path) -> std::io::Result<Talk> {
+        let stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(patience()))?;
         stream.set_write_timeout(Some(patience()))?;
         Ok(Talk { stream: BufReader::new(Stream::Unix(stream)) })
