@@ -93,7 +93,10 @@ fn a_server_that_becomes_a_replica_closes_its_connections_and_loses_nothing() {
     eventually(|| info(&old, "current_waiting") == 1);
     new.wait_synced(&old);
     let mut con = old.connect();
-    run(&mut con, &format!("FAILOVER TO 127.0.0.1 {} TIMEOUT 10000", new.port()));
+    // The primary takes a moment to see that its replica is online.
+    let port = new.port().to_string();
+    let failover = ["FAILOVER", "TO", "127.0.0.1", &port, "TIMEOUT", "10000"];
+    eventually(|| crate::reply::cmd(&mut con, &failover).is_ok());
     assert_eq!(holder.rest(), b"");
     assert_eq!(waiter.rest(), b"");
     eventually(|| new.info("replication")["role"] == "master");

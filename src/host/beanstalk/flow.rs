@@ -91,11 +91,11 @@ impl Door {
         self.watch_input(fd);
     }
 
-    /// Sends to all who have something to be sent.
+    /// Sends to all who have something to be sent, and first to those who waited for it.
     pub(super) fn send_all(&mut self) {
-        let mut sending = std::mem::take(&mut self.sending);
-        sending.drain(..).for_each(|fd| self.send(fd));
-        self.sending = sending;
+        let (mut woken, mut sending) = (std::mem::take(&mut self.woken), std::mem::take(&mut self.sending));
+        woken.drain(..).chain(sending.drain(..)).for_each(|fd| self.send(fd));
+        (self.woken, self.sending) = (woken, sending);
     }
 
     /// Closes connections that do not read what they asked for.

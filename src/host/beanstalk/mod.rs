@@ -104,6 +104,8 @@ pub(super) struct Door {
     last_client: u64,
     due: VecDeque<RawFd>,
     sending: Vec<RawFd>,
+    /// Those of them whose wait is over.
+    woken: Vec<RawFd>,
     buffer: Vec<u8>,
     /// Whether the event loop will call `on_turn`.
     turning: bool,
@@ -189,20 +191,27 @@ impl Door {
         let connection = self.connections.get_mut(index).and_then(Option::as_deref_mut);
         let (Some(inside), Some(connection)) = (&mut self.inside, connection) else { return };
         inside.port.end_wait(&mut connection.session, end);
+        if !connection.sending && !connection.writing {
+            connection.sending = true;
+            self.woken.push(fd);
+        }
         self.run_soon(fd);
-        self.send_soon(fd);
     }
 
     /// Whether there is something to be done before the server sleeps.
     #[inline]
     pub(super) fn has_work(&self) -> bool {
-        !self.due.is_empty() || !self.sending.is_empty() || self.closing.is_some() || self.opening
+        !self.due.is_empty() || self.has_answers() || self.closing.is_some() || self.opening
+    }
+
+    fn has_answers(&self) -> bool {
+        !self.sending.is_empty() || !self.woken.is_empty()
     }
 
     /// What was done is told: at once if no append-only file is written, else once it was written, which Redis does
     /// after this.
     pub(super) fn settle(&mut self, ctx: Ctx) {
-        if !self.sending.is_empty() {
+        if self.has_answers() {
             if ctx.has(flag::AOF) {
                 self.turn_event_loop();
             } else {

@@ -121,6 +121,7 @@ impl Door {
         fds.into_iter().for_each(|fd| self.close(broker, &mut inside.port, fd));
         self.due.clear();
         self.sending.clear();
+        self.woken.clear();
         self.inside = Some(inside);
     }
 }
