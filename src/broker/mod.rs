@@ -16,10 +16,12 @@
 //! | `line` | the waiters |
 //! | `sessions` | reservations bound to connections |
 //! | `watched` | the tubes that one connection watches |
+//! | `by_name` | a map from very many names |
 //! | `port` | what is kept for the beanstalk protocol, while it is served |
 
 #![forbid(unsafe_code)]
 
+mod by_name;
 mod deliver;
 mod hear;
 mod line;

@@ -1,18 +1,25 @@
 //! The tubes that one connection watches, in beanstalkd's order.
 
-use std::collections::BTreeMap;
-
+use super::by_name::ByName;
 use super::names::Name;
 
 /// A set of tube names that keeps an order: a new name goes to the end, and the last one moves into the hole that
 /// another leaves. Everything costs O(log n).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Watched {
     list: Vec<Name>,
-    places: BTreeMap<Name, usize>,
+    places: ByName<usize>,
     /// One bit for each number that tubes have where very many are watched.
     marks: Vec<u64>,
 }
+
+impl PartialEq for Watched {
+    fn eq(&self, other: &Watched) -> bool {
+        self.list == other.list
+    }
+}
+
+impl Eq for Watched {}
 
 impl Watched {
     /// How many there are.
@@ -43,7 +50,7 @@ impl Watched {
         if self.places.contains_key(name) {
             return false;
         }
-        self.places.insert(Name::clone(name), self.list.len());
+        self.places.insert(name, self.list.len());
         self.list.push(Name::clone(name));
         true
     }
@@ -86,7 +93,7 @@ impl Watched {
 
     /// Takes a name away; `false` if it is not there.
     pub fn remove(&mut self, name: &[u8]) -> bool {
-        let Some(place) = self.places.remove(name) else { return false };
+        let Some((_, place)) = self.places.remove(name) else { return false };
         if place < self.list.len() {
             self.list.swap_remove(place);
         }

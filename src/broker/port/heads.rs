@@ -4,11 +4,12 @@
 //! look at each of them. Such a tube has a number here, by which a connection knows whether it watches it. A tube
 //! that is paused has no head here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::queue::{Order, Tube};
 
+use super::super::by_name::ByName;
 use super::super::names::Name;
 use super::super::watched::Watched;
 
@@ -25,7 +26,7 @@ struct Entry {
 /// The first ready jobs of the tubes that wide connections watch.
 #[derive(Default)]
 pub struct Heads {
-    numbers: BTreeMap<Name, u32>,
+    numbers: ByName<u32>,
     /// By number.
     tubes: Vec<Entry>,
     free: Vec<u32>,
@@ -60,7 +61,7 @@ impl Heads {
                     Some(free) => *free = entry,
                     None => self.tubes.push(entry),
                 }
-                self.numbers.insert(Rc::clone(name), number);
+                self.numbers.insert(name, number);
                 number
             }
         };

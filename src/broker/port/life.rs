@@ -2,10 +2,10 @@
 //! `default`. An empty tube that merely lingers in the keyspace is none.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 use crate::queue::Totals;
 
+use super::super::by_name::ByName;
 use super::super::names::Name;
 
 /// The tube that is always there.
@@ -44,14 +44,14 @@ pub enum Tie {
 pub struct Life {
     /// In beanstalkd's order: a new one goes to the end, and the last moves into the hole that another leaves.
     list: Vec<Name>,
-    tubes: BTreeMap<Name, Living>,
+    tubes: ByName<Living>,
     /// The pauses of tubes that are there no longer, which are over with them.
     ended_pauses: BTreeMap<Name, u64>,
 }
 
 impl Default for Life {
     fn default() -> Life {
-        let mut life = Life { list: Vec::new(), tubes: BTreeMap::new(), ended_pauses: BTreeMap::new() };
+        let mut life = Life { list: Vec::new(), tubes: ByName::default(), ended_pauses: BTreeMap::new() };
         life.find_or_make(DEFAULT);
         life
     }
@@ -91,7 +91,7 @@ impl Life {
     fn find_or_make(&mut self, name: &[u8]) -> Option<&mut Living> {
         if !self.tubes.contains_key(name) {
             let name = Name::from(name);
-            self.tubes.insert(Rc::clone(&name), Living { at: self.list.len(), ..Living::default() });
+            self.tubes.insert(&name, Living { at: self.list.len(), ..Living::default() });
             self.list.push(name);
         }
         self.tubes.get_mut(name)
@@ -180,7 +180,7 @@ impl Life {
         let is_kept = |tube: &Living| tube.is_attended() || tube.has_jobs || name == DEFAULT;
         let Some(tube) = self.tubes.get(name).filter(|tube| !is_kept(tube)) else { return };
         let at = tube.at;
-        if let Some((name, tube)) = self.tubes.remove_entry(name)
+        if let Some((name, tube)) = self.tubes.remove(name)
             && tube.paused_until_ms > 0
         {
             self.ended_pauses.insert(name, tube.paused_until_ms);

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::rc::Rc;
 
+use super::super::by_name::ByName;
 use super::super::names::Name;
 
 /// A tube's number as a note holds it; 0 for no note.
@@ -114,7 +115,7 @@ pub type Note = (u64, Vec<Name>);
 pub struct Whereabouts {
     chunks: BTreeMap<u64, Chunk>,
     noted: u64,
-    numbers: BTreeMap<Name, u64>,
+    numbers: ByName<u64>,
     tubes: BTreeMap<u64, Name>,
     free: BTreeSet<u64>,
     /// The tube that was last put into, and its hint.
@@ -141,7 +142,7 @@ impl Whereabouts {
             None => {
                 let number = self.free.pop_first().unwrap_or(self.tubes.len() as u64);
                 let name = Name::from(name);
-                self.numbers.insert(Rc::clone(&name), number);
+                self.numbers.insert(&name, number);
                 self.tubes.insert(number, Rc::clone(&name));
                 (name, number)
             }
@@ -182,8 +183,15 @@ impl Whereabouts {
 
     /// A job was deleted.
     pub fn deleted(&mut self, name: &[u8], id: u64) {
-        if self.get(id) == self.hint(name) {
-            self.set(id, 0);
+        let hint = self.hint(name);
+        let (chunk, at) = (id / IDS as u64, (id % IDS as u64) as u8);
+        let Some(notes) = self.chunks.get_mut(&chunk) else { return };
+        if notes.get(at) == hint {
+            notes.set(at, 0);
+            self.noted -= 1;
+            if notes.is_empty() {
+                self.chunks.remove(&chunk);
+            }
         }
     }
 
@@ -232,7 +240,7 @@ impl Whereabouts {
         self.last = None;
         self.unnoted.remove(name);
         self.twins.remove(name);
-        if let Some(number) = self.numbers.remove(name) {
+        if let Some((_, number)) = self.numbers.remove(name) {
             self.tubes.remove(&number);
             self.free.insert(number);
         }
