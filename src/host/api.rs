@@ -82,6 +82,12 @@ impl OwnedString {
         self.0.as_ptr()
     }
 
+    /// Whether these are its bytes.
+    pub(super) fn is(&self, bytes: &[u8]) -> bool {
+        let string = self.as_ptr().cast_const();
+        bytes_of(&string) == bytes
+    }
+
     /// Gives the string away to Redis.
     pub(super) fn into_ptr(self) -> *mut RedisModuleString {
         let string = self.0.as_ptr();

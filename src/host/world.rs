@@ -27,6 +27,8 @@ pub(super) struct RedisWorld<'a> {
     door: &'a mut Door,
     listeners: &'a Listeners,
     arguments: Arguments<'a>,
+    /// The last name that was no argument: the next one is mostly the same.
+    last_name: Option<OwnedString>,
     /// Whether a client's command is running, and with which flags of its context.
     command: Option<c_int>,
     first_db: u32,
@@ -50,6 +52,7 @@ impl<'a> RedisWorld<'a> {
             door,
             listeners,
             arguments,
+            last_name: None,
             command: Some(flags),
             first_db: db,
             selected_db: db,
@@ -79,7 +82,9 @@ impl<'a> RedisWorld<'a> {
     ) -> RedisWorld<'a> {
         let db = ctx.selected_db();
         let arguments = Arguments { strings: &[], bytes: &[] };
-        RedisWorld { ctx, waits, door, listeners, arguments, command: None, first_db: db, selected_db: db }
+        let mut world = RedisWorld::in_command(ctx, 0, db, waits, door, listeners, arguments);
+        world.command = None;
+        world
     }
 
     fn select(&mut self, db: u32) -> bool {
@@ -94,14 +99,22 @@ impl<'a> RedisWorld<'a> {
     }
 
     /// The name as a string of Redis: the argument itself, where it is one.
-    fn with_name<T>(&self, name: &[u8], work: impl FnOnce(*mut RedisModuleString) -> T) -> T {
+    fn with_name<T>(&mut self, name: &[u8], work: impl FnOnce(*mut RedisModuleString) -> T) -> T {
         // Most commands name their tube first.
         match (self.arguments.bytes, self.arguments.strings) {
             ([_, first, ..], [_, string, ..]) if std::ptr::eq(*first, name) => work(*string),
             (bytes, strings) => {
                 match bytes.iter().zip(strings).find(|(bytes, _)| std::ptr::eq(**bytes, name)) {
                     Some((_, string)) => work(*string),
-                    None => work(OwnedString::new(name).as_ptr()),
+                    None => {
+                        let string = match self.last_name.take().filter(|last| last.is(name)) {
+                            Some(last) => last,
+                            None => OwnedString::new(name),
+                        };
+                        let done = work(string.as_ptr());
+                        self.last_name = Some(string);
+                        done
+                    }
                 }
             }
         }
