@@ -1,7 +1,7 @@
 # phean: a work queue inside redis-server. `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test bench bench-quick instructions fmt lint docs deny clean
+.PHONY: help deps build run test bench bench-quick matrix instructions fmt lint docs deny clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ bench-quick: ## the same with fewer rounds and jobs, in a minute, without drawin
 	@scripts/deps.sh run
 	cargo build --release
 	ulimit -S -n "$$(ulimit -H -n)" && cargo bench --bench compare -- --quick
+
+matrix: ## the server tests on Redis 8 and Valkey too, unpacked from Debian's packages (installs nothing)
+	@scripts/deps.sh run
+	@scripts/matrix.sh
 
 instructions: ## count the instructions of the main steps again (WRITE=1 writes them down)
 	@scripts/deps.sh test
