@@ -9,6 +9,7 @@
 //! | `PHEAN_TEST_MODULE` | the module to load; `none` loads none, and tests that need it are skipped |
 //! | `PHEAN_TEST_SERVER` | the server program; `redis-server` |
 //! | `PHEAN_TEST_SERVER_LOADER` | words put before the program, such as `valgrind -q`; all waits grow tenfold |
+//! | `PHEAN_HOSTILE` | how many damaged payloads are restored; 20000 |
 //! | `PHEAN_TEST_KEEP` | if set, the servers' folders are kept |
 
 mod acl;
@@ -25,6 +26,7 @@ mod dataset;
 mod errors;
 mod harness;
 mod harness_proof;
+mod hostile;
 mod keyspace;
 mod looking;
 mod persistence;
@@ -36,3 +38,6 @@ mod surface;
 mod time;
 mod waiting;
 mod waiting_reserve;
+
+#[path = "../fuzz/mutate.rs"]
+mod mutate;

@@ -5,6 +5,7 @@ use crate::dataset::{
     Fingerprint, counts, fingerprint, index_is_right, job_field, restore, stat, total, tubes, until_waiting,
 };
 use crate::harness::{Server, has_module};
+use crate::hostile::crc64;
 use crate::raw::Raw;
 use crate::reply::{array, bytes, cmd, err, error_line, int, ok_int, reserved, reserved_many, run, text};
 use crate::waiting::{Blocked, eventually};
@@ -13,10 +14,11 @@ use std::collections::HashSet;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// Tubes with jobs in every state and with every kind of past, in three databases. Nothing in them is due soon.
 #[track_caller]
-fn populate(server: &Server) {
+pub fn populate(server: &Server) {
     let mut con = server.connect();
     for line in [
         "PHEAN.PUT ready a",
@@ -66,15 +68,38 @@ fn tool(name: &str) -> Command {
 }
 
 #[track_caller]
-fn accepted_by(name: &str, file: &Path) {
+fn checked_by(name: &str, file: &Path) -> Result<(), String> {
     let output = tool(name).arg(file).output().expect("the tool that checks files is there");
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{name} refuses {}:\n{said}", file.display());
+    output.status.success().then_some(()).ok_or(format!("{name} refuses {}:\n{said}", file.display()))
+}
+
+#[track_caller]
+fn accepted_by(name: &str, file: &Path) {
+    checked_by(name, file).unwrap_or_else(|said| panic!("{said}"));
+}
+
+fn manifest(server: &Server) -> PathBuf {
+    server.dir().join("appendonlydir/appendonly.aof.manifest")
+}
+
+/// Whether the server's tool accepts what the server writes without a module. That of Valkey 9.1.2 does not know how
+/// Valkey's RDB files begin.
+fn check_aof_is_of_use() -> bool {
+    static IS_OF_USE: OnceLock<bool> = OnceLock::new();
+    *IS_OF_USE.get_or_init(|| {
+        let mut server = Server::start_plain(&["appendonly yes", "appendfsync always"]);
+        run(&mut server.connect(), "SET string x");
+        server.kill9();
+        checked_by("check-aof", &manifest(&server)).is_ok()
+    })
 }
 
 #[track_caller]
 fn aof_is_accepted(server: &Server) {
-    accepted_by("check-aof", &server.dir().join("appendonlydir/appendonly.aof.manifest"));
+    if check_aof_is_of_use() {
+        accepted_by("check-aof", &manifest(server));
+    }
 }
 
 #[track_caller]
@@ -619,15 +644,6 @@ fn a_tube_travels_by_dump_and_restore() {
     restore(&mut there, "ttl", &string, &["REPLACE"]).unwrap();
     assert_eq!(text(&run(&mut there, "TYPE string")), "pheantube");
     index_is_right(&other);
-}
-
-/// Redis' own checksum (CRC-64, Jones), so that a damaged payload gets past it.
-fn crc64(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |crc, byte| {
-        (0..8).fold(crc ^ u64::from(*byte), |crc, _| {
-            if crc & 1 == 1 { crc >> 1 ^ 0x95ac_9329_ac4b_c9b5 } else { crc >> 1 }
-        })
-    })
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What Redis shows of the module and does with it around the commands themselves: their documentation, settings,
 //! notifications, WATCH and tracking, memory, transactions and scripts.
 
+use crate::dataset::stays_in_its_database;
 use crate::harness::{Server, client_id, has_module, module_path};
 use crate::looking::{count, job_int, put, stat, state, take, texts};
 use crate::raw::Raw;
@@ -286,6 +287,10 @@ fn a_server_with_an_impossible_setting_does_not_start() {
     }
 }
 
+fn is_loaded(con: &mut Connection) -> bool {
+    array(&run(con, "MODULE LIST")).iter().any(|module| text(&map(module)["name"]) == "phean")
+}
+
 #[test]
 fn loadex_takes_settings_and_no_arguments() {
     let Some(path) = module_path() else { return };
@@ -295,7 +300,8 @@ fn loadex_takes_settings_and_no_arguments() {
     for bad in ["CONFIG phean.ttr 0", "CONFIG phean.ttr soon", "ARGS x", "CONFIG phean.ttr 5 ARGS x"] {
         let args = words(&format!("MODULE LOADEX {path} {bad}"));
         assert!(cmd(&mut con, &args).is_err(), "{bad}");
-        assert!(array(&run(&mut con, "MODULE LIST")).is_empty(), "{bad}");
+        // Newer servers have modules of their own.
+        assert!(!is_loaded(&mut con), "{bad}");
         assert!(err(&mut con, &["PHEAN.PUT", "t", "b"]).starts_with("ERR unknown command"), "{bad}");
     }
     run(&mut con, &format!("MODULE LOADEX {path} CONFIG phean.ttr 5 CONFIG phean.drain no"));
@@ -306,7 +312,9 @@ fn loadex_takes_settings_and_no_arguments() {
     assert!(cmd(&mut con, &["MODULE", "UNLOAD", "phean"]).is_err());
     assert!(cmd(&mut con, &["MODULE", "LOAD", &path]).is_err());
     assert_eq!(state(&mut con, "t", id), "reserved");
-    let module = map(&array(&run(&mut con, "MODULE LIST"))[0]);
+    let modules = array(&run(&mut con, "MODULE LIST"));
+    let module =
+        modules.iter().map(map).find(|module| text(&module["name"]) == "phean").expect("it is there");
     assert_eq!((text(&module["name"]).as_str(), int(&module["ver"])), ("phean", 100));
 }
 
@@ -905,6 +913,9 @@ fn a_job_that_moves_away_before_its_transaction_ends_is_ready_where_it_is() {
         [("sms", 0, "RENAME emails sms"), ("emails", 1, "MOVE emails 1"), ("emails", 1, "SWAPDB 0 1")]
     {
         let server = Server::start(&[]);
+        if moves.starts_with("MOVE") && !stays_in_its_database(&server) {
+            continue;
+        }
         let mut con = server.connect();
         let mut elsewhere = server.connect_db(db);
         let waiter = Blocked::start(&server, &["PHEAN.RESERVE", "emails", "TIMEOUT", "100"]);

