@@ -14,7 +14,7 @@ use super::api::{
     api,
 };
 use super::guard::guard;
-use super::{loading, state};
+use super::{events, loading, state};
 
 /// The name, nine characters as Redis wants it.
 const NAME: &std::ffi::CStr = c"pheantube";
@@ -136,6 +136,11 @@ unsafe extern "C" fn unlink(ctx: *mut RedisModuleKeyOptCtx, value: *const c_void
     });
 }
 
-unsafe extern "C" fn copy(_: *mut RedisModuleKeyOptCtx, value: *const c_void) -> *mut c_void {
-    guard(ptr::null_mut(), || into_value(shown(value).clone()).as_ptr().cast::<c_void>())
+unsafe extern "C" fn copy(ctx: *mut RedisModuleKeyOptCtx, value: *const c_void) -> *mut c_void {
+    guard(ptr::null_mut(), || {
+        if let Some((db, _)) = api::name_of_value(ctx) {
+            events::copying(db);
+        }
+        into_value(shown(value).clone()).as_ptr().cast::<c_void>()
+    })
 }

@@ -2,7 +2,7 @@
 //! turns of its event loop. Most of it is only noted here, and acted upon when the server is about to sleep or
 //! the next command runs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 use redis_module::raw;
@@ -197,6 +197,33 @@ fn closed(data: *mut c_void) {
 thread_local! {
     /// The key that is being renamed or moved: Redis tells the old name first, then the new one.
     static LEAVING: RefCell<Option<(u32, Box<[u8]>)>> = const { RefCell::new(None) };
+    /// The database of the tube that is being copied.
+    static COPIED: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+/// A tube of this database is being copied.
+pub(super) fn copying(db: u32) {
+    COPIED.set(Some(db));
+}
+
+/// A key has been moved or copied.
+///
+/// Valkey has two bugs here where a module listens. Some versions leave the client in the key's new database
+/// (valkey-io/valkey#4024), so that it is put back where it was. In transactions of others, the database that is told
+/// is the client's, not the key's: then the key may be anywhere.
+fn arrived(ctx: Ctx, home: Option<u32>, moved: Option<Box<[u8]>>, to: (u32, Box<[u8]>)) {
+    if home == Some(to.0) && ctx.has(flag::MULTI | flag::LUA) {
+        let dbs = (0..).take_while(|db| ctx.select_db(*db));
+        dbs.for_each(|db| tell(News::Here { db, name: to.1.clone() }));
+    } else {
+        if let (Some(db), Some(name)) = (home, moved) {
+            tell(News::Renamed { from: (db, name), to: to.clone() });
+        }
+        tell(News::Here { db: to.0, name: to.1 });
+    }
+    if let Some(db) = home {
+        ctx.select_db(db);
+    }
 }
 
 unsafe extern "C" fn on_key(
@@ -215,13 +242,18 @@ unsafe extern "C" fn on_key(
         let here = |(db, name)| tell(News::Here { db, name });
         match event.to_bytes() {
             b"rename_from" | b"move_from" => LEAVING.set(Some(place())),
-            b"rename_to" | b"move_to" => {
+            b"rename_to" => {
                 if let Some(from) = LEAVING.take() {
                     tell(News::Renamed { from, to: place() });
                 }
                 here(place());
             }
-            b"restore" | b"copy_to" => here(place()),
+            b"move_to" => {
+                let (home, moved) = LEAVING.take().unzip();
+                arrived(ctx, home, moved, place());
+            }
+            b"copy_to" => arrived(ctx, COPIED.take(), None, place()),
+            b"restore" => here(place()),
             // A replica can see a key again that it held for expired.
             b"persist" | b"expire" if !ctx.has(flag::MASTER) => here(place()),
             // What is loaded beside the data set that serves is gathered elsewhere.

@@ -1,7 +1,7 @@
 //! What Redis shows of the module and does with it around the commands themselves: their documentation, settings,
 //! notifications, WATCH and tracking, memory, transactions and scripts.
 
-use crate::dataset::stays_in_its_database;
+use crate::dataset::tells_where_transactions_move;
 use crate::harness::{Server, client_id, has_module, module_path};
 use crate::looking::{count, job_int, put, stat, state, take, texts};
 use crate::raw::Raw;
@@ -913,7 +913,7 @@ fn a_job_that_moves_away_before_its_transaction_ends_is_ready_where_it_is() {
         [("sms", 0, "RENAME emails sms"), ("emails", 1, "MOVE emails 1"), ("emails", 1, "SWAPDB 0 1")]
     {
         let server = Server::start(&[]);
-        if moves.starts_with("MOVE") && !stays_in_its_database(&server) {
+        if moves.starts_with("MOVE") && !tells_where_transactions_move(&server) {
             continue;
         }
         let mut con = server.connect();
