@@ -92,6 +92,8 @@ fn a_server_that_becomes_a_replica_closes_its_connections_and_loses_nothing() {
     waiter.send("reserve\r\n");
     eventually(|| info(&old, "current_waiting") == 1);
     new.wait_synced(&old);
+    // The old one may learn a moment later that the new one is ready.
+    eventually(|| old.info("replication")["slave0"].contains("state=online"));
     let mut con = old.connect();
     // The primary takes a moment to see that its replica is online.
     let port = new.port().to_string();
