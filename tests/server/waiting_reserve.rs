@@ -132,7 +132,8 @@ fn a_wait_ends_in_null_and_never_early() {
             raw.ask(&["HELLO", hello]);
             let start = Instant::now();
             assert_eq!(raw.ask(&args), null, "{args:?}");
-            let least = if args.contains(&"1e-9") { 0 } else { 123 };
+            // Times are whole milliseconds, so that a wait may end within its last one.
+            let least = if args.contains(&"1e-9") { 0 } else { 122 };
             assert!(start.elapsed() >= Duration::from_millis(least), "{args:?} took {:?}", start.elapsed());
         }
     }
