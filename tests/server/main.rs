@@ -36,6 +36,7 @@ mod reply;
 mod smoke;
 mod surface;
 mod time;
+mod tools;
 mod waiting;
 mod waiting_reserve;
 

@@ -8,12 +8,11 @@ use crate::harness::{Server, has_module};
 use crate::hostile::crc64;
 use crate::raw::Raw;
 use crate::reply::{array, bytes, cmd, err, error_line, int, ok_int, reserved, reserved_many, run, text};
+use crate::tools::{accepted_by, checked_by};
 use crate::waiting::{Blocked, eventually};
 use redis::{Connection, Value};
 use std::collections::HashSet;
-use std::env;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 /// Tubes with jobs in every state and with every kind of past, in three databases. Nothing in them is due soon.
@@ -57,26 +56,6 @@ pub fn populate(server: &Server) {
         run(&mut con, "PHEAN.MPUT ready 2 a b");
         run(&mut con, &format!("PHEAN.PUT only-in-{db} a DELAY 1000"));
     }
-}
-
-/// A tool that comes with the server: `check-aof`, `check-rdb`.
-fn tool(name: &str) -> Command {
-    let server = env::var_os("PHEAN_TEST_SERVER").unwrap_or_else(|| "redis-server".into());
-    let server = PathBuf::from(server);
-    let file = server.file_name().and_then(|file| file.to_str()).unwrap_or("redis-server");
-    Command::new(server.with_file_name(file.replace("server", name)))
-}
-
-#[track_caller]
-fn checked_by(name: &str, file: &Path) -> Result<(), String> {
-    let output = tool(name).arg(file).output().expect("the tool that checks files is there");
-    let said = String::from_utf8_lossy(&output.stdout);
-    output.status.success().then_some(()).ok_or(format!("{name} refuses {}:\n{said}", file.display()))
-}
-
-#[track_caller]
-fn accepted_by(name: &str, file: &Path) {
-    checked_by(name, file).unwrap_or_else(|said| panic!("{said}"));
 }
 
 fn manifest(server: &Server) -> PathBuf {
