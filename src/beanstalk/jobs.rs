@@ -2,7 +2,7 @@
 
 use crate::broker::{Access, Key, Name, Step, World};
 use crate::queue::decide::{self, Release, Worker};
-use crate::queue::{Change, Handle, Job, Order, State, Tube};
+use crate::queue::{Change, Handle, Job, Order, Tube};
 
 use super::answer::{Answer, BURIED, DELETED, DRAINING, EXPECTED_CRLF, KICKED, NOT_FOUND, RELEASED, TOUCHED};
 use super::gates::{Gates, Trouble};
@@ -85,10 +85,10 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     pub(super) fn delete(&mut self, id: u64) -> Result<(), Answer> {
         let (name, n) = self.find(id)?;
         self.enter("PHEAN.DELETE", &name, Intent::Write)?;
-        let deleted = self.change(&name, |tube, now_ms| match (tube.job(id)?.state, n) {
-            (State::Reserved, None) => None,
-            (State::Reserved, Some(n)) => decide::delete(tube, Handle::lease(id, n), now_ms),
-            _ => decide::delete(tube, Handle::id(id), now_ms),
+        let deleted = self.change(&name, |tube, now_ms| match (tube.reservation(id), n) {
+            (Some(_), None) => None,
+            (Some(_), Some(n)) => decide::delete(tube, Handle::lease(id, n), now_ms),
+            (None, _) => decide::delete(tube, Handle::id(id), now_ms),
         })?;
         self.say_done(deleted, DELETED)
     }
@@ -181,8 +181,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     pub(super) fn reserve_job(&mut self, id: u64) -> Result<(), Answer> {
         let (name, _) = self.find(id)?;
         self.enter("PHEAN.RESERVEJOB", &name, Intent::Write)?;
-        let taken = self
-            .take(&name, |tube, now_ms, worker| decide::reserve_job(tube, Handle::id(id), now_ms, worker))?;
+        let taken = self.take(&name, |tube, now_ms| decide::takeable(tube, Handle::id(id), now_ms))?;
         if !taken {
             return Err(NOT_FOUND);
         }
@@ -194,20 +193,21 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     pub(super) fn take(
         &mut self,
         name: &Name,
-        decide: impl FnOnce(&Tube, u64, Worker) -> Option<Change<'static>>,
+        choose: impl FnOnce(&Tube, u64) -> Option<Job<'_>>,
     ) -> Result<bool, Answer> {
         let (client, db) = (self.session.client, self.port.settings.db);
         let step = Step::begin(self.broker, self.world, db, name, self.now_ms);
         let Ok(mut step) = step else { return Err(self.trouble(name, Trouble::WrongType)) };
         let worker = Worker { client, ttr_ms: None };
-        let change = step.tube().and_then(|tube| decide(tube, step.now_ms(), worker));
+        // The answer is written while the job is at hand: what is decided cannot fail.
+        let change = step.tube().and_then(|tube| choose(tube, step.now_ms())).map(|job| {
+            self.session.output.push_job(b"RESERVED ", job.id, job.body);
+            decide::hand_out(&job, step.now_ms(), worker)
+        });
         let mut taken = None;
         if let Some(change @ Change::Reserve { id, n, ttr_ms, .. }) = change {
             step.make(&change);
-            if let Some(job) = step.tube().and_then(|tube| tube.job(id)) {
-                self.session.output.push_job(b"RESERVED ", id, job.body);
-                taken = Some((id, n, self.now_ms.saturating_add(ttr_ms)));
-            }
+            taken = Some((id, n, self.now_ms.saturating_add(ttr_ms)));
         }
         step.finish();
         if let Some((id, n, deadline_ms)) = taken {

@@ -79,7 +79,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         if let [only] = self.session.watched.names() {
             let name = Name::clone(only);
             self.enter(RESERVE, &name, Intent::Write)?;
-            return self.take(&name, decide::reserve);
+            return self.take(&name, decide::next);
         }
         self.may_write(Intent::Write)?;
         let usable = self.usable();
@@ -87,7 +87,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
             return Err(self.trouble(b"", Trouble::NotAllowed));
         }
         match self.choose(&usable)? {
-            Some(name) => self.take(&name, decide::reserve),
+            Some(name) => self.take(&name, decide::next),
             None => Ok(false),
         }
     }
@@ -147,7 +147,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         self.broker.end_due(self.world, self.now_ms);
         while let Some(name) = self.broker.most_urgent(&self.session.watched) {
             self.enter(RESERVE, &name, Intent::Write)?;
-            match self.take(&name, decide::reserve) {
+            match self.take(&name, decide::next) {
                 Ok(true) => return Ok(true),
                 // Those who waited there were served first, or there is no tube any longer.
                 Ok(false) | Err(INTERNAL_ERROR) => self.broker.not_urgent(&name),
