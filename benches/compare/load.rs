@@ -132,6 +132,28 @@ pub fn clear(server: &Server, queue: Queue, jobs_left: usize) {
     }
 }
 
+/// Sends each request, of which every connection has one under way, and shows the replies in their order.
+pub fn in_turns<'r>(
+    server: &Server,
+    requests: impl ExactSizeIterator<Item = &'r [u8]>,
+    mut show: impl FnMut(&[u8]),
+) -> Spent {
+    let mut connections = connections(server);
+    let count = requests.len();
+    Spent::on(server, count, || {
+        for (n, request) in requests.enumerate() {
+            let connection = &mut connections[n % CONNECTIONS];
+            if n >= CONNECTIONS {
+                show(connection.reply());
+            }
+            connection.send(request);
+        }
+        for n in count.max(CONNECTIONS)..count + CONNECTIONS {
+            show(connections[n % CONNECTIONS].reply());
+        }
+    })
+}
+
 /// Runs many short requests, each after the reply to the one before.
 pub fn one_by_one(server: &Server, commands: &[Vec<u8>]) -> Spent {
     let mut connection = server.connect();

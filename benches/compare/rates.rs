@@ -2,7 +2,7 @@
 
 use crate::Plan;
 use crate::client::{bulks, encode};
-use crate::load::{BODY, Batches, Spent, clear, drain, one_by_one};
+use crate::load::{BODY, Batches, Spent, clear, drain, in_turns, one_by_one};
 use crate::process::Server;
 use crate::queue::{KEY, Queue, body};
 use crate::table::{Goal, Table, in_turn};
@@ -102,7 +102,7 @@ pub fn each_command(server: &Server, queue: Queue, jobs: usize) -> [Spent; 3] {
     [put, take, finish]
 }
 
-/// Commands for 100 jobs each, against commands for one job in pipelines of 64.
+/// Commands for 100 jobs each, one under way on each connection, against commands for one job in pipelines of 64.
 pub fn batched(table: &mut Table, plan: &Plan, server: &Server) {
     table.section("Batches of 100, against single commands in pipelines of 64");
     const COUNT: usize = 100;
@@ -120,15 +120,10 @@ pub fn batched(table: &mut Table, plan: &Plan, server: &Server) {
     let mut take = Vec::new();
     encode(&[b"PHEAN.RESERVE", KEY.as_bytes(), b"COUNT", b"100"], &mut take);
     let rounds = in_turn(plan.rounds, || {
-        let put = Spent { jobs, ..one_by_one(server, &puts) };
-        let mut connection = server.connect();
+        let put = Spent { jobs, ..in_turns(server, puts.iter().map(Vec::as_slice), |_| ()) };
         let mut replies: Vec<Vec<u8>> = Vec::new();
-        let reserve = Spent::on(server, jobs, || {
-            for _ in 0..jobs / COUNT {
-                connection.send(&take);
-                replies.push(connection.reply().to_vec());
-            }
-        });
+        let takes = (0..jobs / COUNT).map(|_| take.as_slice());
+        let reserve = Spent { jobs, ..in_turns(server, takes, |reply| replies.push(reply.to_vec())) };
         let finish = |reply: &Vec<u8>| {
             let mut words: Vec<&[u8]> = vec![b"PHEAN.DELETE", KEY.as_bytes()];
             words.extend(bulks(reply).skip(1).step_by(4));
@@ -137,7 +132,7 @@ pub fn batched(table: &mut Table, plan: &Plan, server: &Server) {
             command
         };
         let deletes: Vec<Vec<u8>> = replies.iter().map(finish).collect();
-        let delete = Spent { jobs, ..one_by_one(server, &deletes) };
+        let delete = Spent { jobs, ..in_turns(server, deletes.iter().map(Vec::as_slice), |_| ()) };
         server.flush();
         let batched = [put, together(reserve, delete)];
         let single = put_and_work(server, Queue::Phean, jobs);
