@@ -372,7 +372,9 @@ impl Jobs {
                 segments.next_if(|entry| waiting.peek().is_none_or(|Reverse(w)| *entry <= w))
             {
                 let Some(segment) = self.segments.get(&entry.1) else { continue };
-                waiting.extend(segment.entries(order).map(|(key, slot)| Reverse((key, segment.id(slot)))));
+                waiting.extend(
+                    segment.entries(order).into_iter().map(|(key, slot)| Reverse((key, segment.id(slot)))),
+                );
             }
             let Some(Reverse((_, id))) = waiting.pop() else { break };
             ids.push(id);
@@ -488,7 +490,7 @@ impl Jobs {
             }
             bytes += segment.bytes();
             for order in Order::ALL {
-                let smallest = segment.entries(order).map(|(key, _)| key).min().unwrap_or(NO_KEY);
+                let smallest = segment.entries(order).into_iter().map(|(key, _)| key).min().unwrap_or(NO_KEY);
                 if smallest != segment.keys()[order as usize] {
                     return Err(format!("segment {base}: smallest key of {order:?} is {smallest}"));
                 }

@@ -581,41 +581,48 @@ impl Segment {
             Order::Ready => least(Bits(self.ready).map(|slot| u64::from(self.slots[slot].pri)), at_least),
             Order::Deadline => least(self.reservations.entries.iter().map(|r| r.deadline_ms.get()), at_least),
             Order::Held => least(self.reservations.entries.iter().map(|r| r.reserved_at_ms.get()), at_least),
-            Order::Delayed | Order::Buried => least(self.entries(order).map(|(key, _)| key), at_least),
+            Order::Delayed => least(self.timed(State::Delayed).map(|(key, _)| key), at_least),
+            Order::Buried => least(self.timed(State::Buried).map(|(key, _)| key), at_least),
+        }
+    }
+
+    /// Key and slot of every job in a state whose order is read from the timings, by slot.
+    fn timed(&self, state: State) -> impl Iterator<Item = (u64, usize)> + '_ {
+        let is_such = move |(slot, _): &(usize, &PackedTiming)| self.slots[*slot].state == state as u8;
+        self.timings.iter().filter(is_such).map(|(slot, timing)| (timing.at.get(), slot))
+    }
+
+    /// Key and slot of every reserved job, by slot.
+    fn held(&self, key: fn(&PackedReservation) -> U48) -> impl Iterator<Item = (u64, usize)> + '_ {
+        self.reservations.iter().map(move |(slot, reservation)| (key(reservation).get(), slot))
+    }
+
+    /// Shows key and slot of every job that stands in `order`, by slot, until `visit` has seen enough.
+    #[inline]
+    fn find_entry(&self, order: Order, visit: impl FnMut(&(u64, usize)) -> bool) -> Option<(u64, usize)> {
+        match order {
+            Order::Ready => Bits(self.ready).map(|slot| (u64::from(self.slots[slot].pri), slot)).find(visit),
+            Order::Delayed => self.timed(State::Delayed).find(visit),
+            Order::Deadline => self.held(|r| r.deadline_ms).find(visit),
+            Order::Held => self.held(|r| r.reserved_at_ms).find(visit),
+            Order::Buried => self.timed(State::Buried).find(visit),
         }
     }
 
     /// Key and slot of every job that stands in `order`, by slot.
-    pub(super) fn entries(&self, order: Order) -> impl Iterator<Item = (u64, usize)> + '_ {
-        let ready = if order == Order::Ready { self.ready } else { 0 };
-        let ready = Bits(ready).map(|slot| (u64::from(self.slots[slot].pri), slot));
-
-        let timed = match order {
-            Order::Delayed => Some(State::Delayed),
-            Order::Buried => Some(State::Buried),
-            _ => None,
-        };
-        let timings = timed.is_some().then(|| self.timings.iter()).into_iter().flatten();
-        let timed =
-            timings.map(|(slot, t)| (t.at.get(), slot)).filter(move |(_, slot)| self.state(*slot) == timed);
-
-        let is_held = matches!(order, Order::Deadline | Order::Held);
-        let reservations = is_held.then(|| self.reservations.iter()).into_iter().flatten();
-        let held = reservations.map(move |(slot, r)| {
-            let key = if order == Order::Deadline { r.deadline_ms } else { r.reserved_at_ms };
-            (key.get(), slot)
+    pub(super) fn entries(&self, order: Order) -> Vec<(u64, usize)> {
+        let mut entries = Vec::new();
+        self.find_entry(order, |entry| {
+            entries.push(*entry);
+            false
         });
-
-        ready.chain(timed).chain(held)
+        entries
     }
 
     /// The slot of the first job in `order`: the lowest id among those with the smallest key.
     pub(super) fn first(&self, order: Order) -> Option<usize> {
         let smallest = self.keys[order as usize];
-        if order == Order::Ready {
-            return Bits(self.ready).find(|slot| u64::from(self.slots[*slot].pri) == smallest);
-        }
-        self.entries(order).find(|(key, _)| *key == smallest).map(|(_, slot)| slot)
+        self.find_entry(order, |(key, _)| *key == smallest).map(|(_, slot)| slot)
     }
 
     /// The slots of the living jobs with an id of at least `id`, in the order of ids.
