@@ -1,107 +1,111 @@
 //! The settings in redis.conf, and by `CONFIG GET` and `CONFIG SET`.
+//!
+//! A setting's default is what the state begins with.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_void};
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_uint, c_void};
 use std::ptr;
 
-use crate::broker::Settings;
 use crate::commands::{parse_seconds, seconds_text};
+use crate::queue::DURATION_MAX_MS;
 
-use super::api::{CONFIG_MEMORY, Ctx, ERR, OK, OwnedString, RedisModuleString, api, bytes_of};
+use super::api::{
+    CONFIG_MEMORY, Ctx, ERR, OK, OwnedString, RedisModuleCtx, RedisModuleString, api, bytes_of,
+};
 use super::beanstalk;
 use super::guard::guard;
 use super::state::{self, State};
 
-/// A setting that is a number of seconds.
-struct Seconds {
-    name: &'static CStr,
-    min_ms: u64,
-    default_ms: fn(&Settings) -> u64,
-    set: fn(&mut State, u64),
+/// A setting that is a text. One that is refused leaves everything as it was.
+pub(super) struct Text {
+    pub(super) name: &'static CStr,
+    pub(super) get: fn(&State) -> String,
+    pub(super) set: fn(&mut State, &[u8]) -> Result<(), String>,
+    pub(super) apply: Apply,
 }
 
-static SECONDS: [Seconds; 3] = [
-    Seconds {
+/// A setting that is a number.
+pub(super) struct Number {
+    pub(super) name: &'static CStr,
+    pub(super) flags: c_uint,
+    pub(super) min: c_longlong,
+    pub(super) max: c_longlong,
+    pub(super) get: fn(&State) -> c_longlong,
+    pub(super) set: fn(&mut State, c_longlong),
+    pub(super) apply: Apply,
+}
+
+/// What Redis calls once all values of a `CONFIG SET` are set, if anything.
+pub(super) type Apply =
+    Option<unsafe extern "C" fn(*mut RedisModuleCtx, *mut c_void, *mut *mut RedisModuleString) -> c_int>;
+
+static TEXTS: [Text; 3] = [
+    Text {
         name: c"ttr",
-        min_ms: 1,
-        default_ms: |settings| settings.ttr_ms,
-        set: |state, ms| state.broker.settings.ttr_ms = ms,
+        get: |state| seconds_text(state.broker.settings.ttr_ms),
+        set: |state, text| seconds(text, 1).map(|ms| state.broker.settings.ttr_ms = ms),
+        apply: None,
     },
-    Seconds {
+    Text {
         name: c"tube-linger",
-        min_ms: 0,
-        default_ms: |settings| settings.linger_ms,
-        set: |state, ms| {
+        get: |state| seconds_text(state.broker.settings.linger_ms),
+        set: |state, text| {
+            let ms = seconds(text, 0)?;
             let shorter = ms < state.broker.settings.linger_ms;
             state.broker.settings.linger_ms = ms;
             if shorter {
                 state.broker.sweep();
             }
+            Ok(())
         },
+        apply: None,
     },
-    Seconds {
+    Text {
         name: c"retry-interval",
-        min_ms: 0,
-        default_ms: |settings| settings.retry.interval_ms,
-        set: |state, ms| state.broker.settings.retry.interval_ms = ms,
+        get: |state| seconds_text(state.broker.settings.retry.interval_ms),
+        set: |state, text| seconds(text, 0).map(|ms| state.broker.settings.retry.interval_ms = ms),
+        apply: None,
     },
 ];
 
 /// The largest body that can be allowed: 1 GiB.
 const JOB_SIZE_MAX: c_longlong = 1 << 30;
 
+static NUMBERS: [Number; 2] = [
+    Number {
+        name: c"max-job-size",
+        flags: CONFIG_MEMORY,
+        min: 0,
+        max: JOB_SIZE_MAX,
+        get: |state| c_longlong::try_from(state.broker.settings.max_job_size).unwrap_or(JOB_SIZE_MAX),
+        set: |state, value| state.broker.settings.max_job_size = value.unsigned_abs(),
+        apply: None,
+    },
+    Number {
+        name: c"retry-count",
+        flags: 0,
+        min: -1,
+        max: u32::MAX as c_longlong,
+        get: |state| state.broker.settings.retry.count.map_or(-1, c_longlong::from),
+        set: |state, value| state.broker.settings.retry.count = u32::try_from(value).ok(),
+        apply: None,
+    },
+];
+
+/// Reads a number of seconds, at least `min_ms`, as milliseconds.
+fn seconds(text: &[u8], min_ms: u64) -> Result<u64, String> {
+    parse_seconds(text).filter(|ms| *ms >= min_ms).ok_or_else(|| {
+        let (min, max) = (seconds_text(min_ms), seconds_text(DURATION_MAX_MS));
+        format!("argument must be a number of seconds from {min} to {max}")
+    })
+}
+
 /// Registers the settings, and takes over what redis.conf or `MODULE LOADEX` says; `false` if Redis refused.
 pub(super) fn register(ctx: Ctx) -> bool {
-    let defaults = Settings::default();
-    let seconds = SECONDS.iter().enumerate().all(|(index, setting)| {
-        let default = CString::new(seconds_text((setting.default_ms)(&defaults))).unwrap_or_default();
-        // SAFETY: Redis copies name and default; the callbacks take the index for what it is, a number.
-        let registered = unsafe {
-            api!(RedisModule_RegisterStringConfig(
-                ctx.as_ptr(),
-                setting.name.as_ptr(),
-                default.as_ptr(),
-                0,
-                Some(get_seconds),
-                Some(set_seconds),
-                None,
-                ptr::without_provenance_mut(index),
-            ))
-        };
-        registered == OK
-    });
-    let size = c_longlong::try_from(defaults.max_job_size).unwrap_or(JOB_SIZE_MAX);
+    let texts = TEXTS.iter().chain(&beanstalk::TEXTS).all(|setting| register_text(ctx, setting));
+    let numbers = NUMBERS.iter().chain(&beanstalk::NUMBERS).all(|setting| register_number(ctx, setting));
     // SAFETY: Redis copies the name.
-    let size = unsafe {
-        api!(RedisModule_RegisterNumericConfig(
-            ctx.as_ptr(),
-            c"max-job-size".as_ptr(),
-            size,
-            CONFIG_MEMORY,
-            0,
-            JOB_SIZE_MAX,
-            Some(get_job_size),
-            Some(set_job_size),
-            None,
-            ptr::null_mut(),
-        ))
-    };
-    // SAFETY: as above.
-    let retries = unsafe {
-        api!(RedisModule_RegisterNumericConfig(
-            ctx.as_ptr(),
-            c"retry-count".as_ptr(),
-            -1,
-            0,
-            -1,
-            c_longlong::from(u32::MAX),
-            Some(get_retry_count),
-            Some(set_retry_count),
-            None,
-            ptr::null_mut(),
-        ))
-    };
-    // SAFETY: as above.
     let drain = unsafe {
         api!(RedisModule_RegisterBoolConfig(
             ctx.as_ptr(),
@@ -114,95 +118,111 @@ pub(super) fn register(ctx: Ctx) -> bool {
             ptr::null_mut(),
         ))
     };
-    let port = beanstalk::register(ctx);
-    if !port || !seconds || size != OK || retries != OK || drain != OK {
+    if !texts || !numbers || drain != OK {
         return false;
     }
     // SAFETY: all settings are registered.
     (unsafe { api!(RedisModule_LoadConfigs(ctx.as_ptr())) }) == OK
 }
 
-thread_local! {
-    /// What was last answered for each setting: Redis reads the string after we have returned it.
-    static ANSWERS: RefCell<[Option<OwnedString>; SECONDS.len()]> = const { RefCell::new([const { None }; SECONDS.len()]) };
+fn register_text(ctx: Ctx, setting: &'static Text) -> bool {
+    let default = state::enter(|state| (setting.get)(state)).unwrap_or_default();
+    let default = CString::new(default).unwrap_or_default();
+    // SAFETY: Redis copies name and default, and hands the setting to the callbacks, which take it for one.
+    let registered = unsafe {
+        api!(RedisModule_RegisterStringConfig(
+            ctx.as_ptr(),
+            setting.name.as_ptr(),
+            default.as_ptr(),
+            0,
+            Some(get_text),
+            Some(set_text),
+            setting.apply,
+            ptr::from_ref(setting).cast_mut().cast(),
+        ))
+    };
+    registered == OK
 }
 
-unsafe extern "C" fn get_seconds(_: *const c_char, index: *mut c_void) -> *mut RedisModuleString {
+fn register_number(ctx: Ctx, setting: &'static Number) -> bool {
+    let default = state::enter(|state| (setting.get)(state)).unwrap_or_default();
+    // SAFETY: Redis copies the name, and hands the setting to the callbacks, which take it for one.
+    let registered = unsafe {
+        api!(RedisModule_RegisterNumericConfig(
+            ctx.as_ptr(),
+            setting.name.as_ptr(),
+            default,
+            setting.flags,
+            setting.min,
+            setting.max,
+            Some(get_number),
+            Some(set_number),
+            setting.apply,
+            ptr::from_ref(setting).cast_mut().cast(),
+        ))
+    };
+    registered == OK
+}
+
+thread_local! {
+    /// What was last answered for each text: Redis reads the string after we have returned it.
+    static ANSWERS: RefCell<BTreeMap<&'static CStr, OwnedString>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+unsafe extern "C" fn get_text(_: *const c_char, setting: *mut c_void) -> *mut RedisModuleString {
+    // SAFETY: this is the setting that was registered with this callback, and it is never changed.
+    let setting: &'static Text = unsafe { &*setting.cast() };
     guard(ptr::null_mut(), || {
-        let index = index.addr();
-        let ms =
-            state::enter(|state| (SECONDS[index].default_ms)(&state.broker.settings)).unwrap_or_default();
-        let answer = OwnedString::new(seconds_text(ms).as_bytes());
+        let text = state::enter(|state| (setting.get)(state)).unwrap_or_default();
+        let answer = OwnedString::new(text.as_bytes());
         let pointer = answer.as_ptr();
-        ANSWERS.with_borrow_mut(|answers| answers[index] = Some(answer));
+        ANSWERS.with_borrow_mut(|answers| answers.insert(setting.name, answer));
         pointer
     })
 }
 
-unsafe extern "C" fn set_seconds(
+unsafe extern "C" fn set_text(
     _: *const c_char,
     value: *mut RedisModuleString,
-    index: *mut c_void,
+    setting: *mut c_void,
     error: *mut *mut RedisModuleString,
 ) -> c_int {
+    // SAFETY: as in `get_text`.
+    let setting: &'static Text = unsafe { &*setting.cast() };
     guard(ERR, || {
-        let setting = &SECONDS[index.addr()];
         let value = value.cast_const();
-        match parse_seconds(bytes_of(&value)).filter(|ms| *ms >= setting.min_ms) {
-            Some(ms) => {
-                state::enter(|state| (setting.set)(state, ms));
-                OK
-            }
-            None => {
-                let max = seconds_text(crate::queue::DURATION_MAX_MS);
-                let text = format!(
-                    "argument must be a number of seconds from {} to {max}",
-                    seconds_text(setting.min_ms)
-                );
-                // SAFETY: Redis passed a place for the reason, which it frees.
-                unsafe { *error = OwnedString::new(text.as_bytes()).into_ptr() };
-                ERR
-            }
+        match state::enter(|state| (setting.set)(state, bytes_of(&value))) {
+            Some(Err(reason)) => refuse(error, &reason),
+            _ => OK,
         }
     })
 }
 
-unsafe extern "C" fn get_job_size(_: *const c_char, _: *mut c_void) -> c_longlong {
-    guard(0, || {
-        let size = state::enter(|state| state.broker.settings.max_job_size).unwrap_or_default();
-        c_longlong::try_from(size).unwrap_or(JOB_SIZE_MAX)
-    })
+unsafe extern "C" fn get_number(_: *const c_char, setting: *mut c_void) -> c_longlong {
+    // SAFETY: this is the setting that was registered with this callback, and it is never changed.
+    let setting: &'static Number = unsafe { &*setting.cast() };
+    guard(0, || state::enter(|state| (setting.get)(state)).unwrap_or_default())
 }
 
-unsafe extern "C" fn set_job_size(
+unsafe extern "C" fn set_number(
     _: *const c_char,
     value: c_longlong,
-    _: *mut c_void,
+    setting: *mut c_void,
     _: *mut *mut RedisModuleString,
 ) -> c_int {
+    // SAFETY: as in `get_number`.
+    let setting: &'static Number = unsafe { &*setting.cast() };
     guard(ERR, || {
-        state::enter(|state| state.broker.settings.max_job_size = value.unsigned_abs());
+        state::enter(|state| (setting.set)(state, value));
         OK
     })
 }
 
-unsafe extern "C" fn get_retry_count(_: *const c_char, _: *mut c_void) -> c_longlong {
-    guard(-1, || {
-        let count = state::enter(|state| state.broker.settings.retry.count).flatten();
-        count.map_or(-1, c_longlong::from)
-    })
-}
-
-unsafe extern "C" fn set_retry_count(
-    _: *const c_char,
-    value: c_longlong,
-    _: *mut c_void,
-    _: *mut *mut RedisModuleString,
-) -> c_int {
-    guard(ERR, || {
-        state::enter(|state| state.broker.settings.retry.count = u32::try_from(value).ok());
-        OK
-    })
+/// Tells Redis why a value is refused.
+pub(super) fn refuse(error: *mut *mut RedisModuleString, reason: &str) -> c_int {
+    // SAFETY: Redis passed a place for the reason, which it frees.
+    unsafe { *error = OwnedString::new(reason.as_bytes()).into_ptr() };
+    ERR
 }
 
 unsafe extern "C" fn get_drain(_: *const c_char, _: *mut c_void) -> c_int {

@@ -39,7 +39,7 @@ use settings::Settings;
 use socket::{Listener, Stream};
 
 pub(super) use gates::is_asking;
-pub(super) use settings::register;
+pub(super) use settings::{NUMBERS, TEXTS};
 
 /// How often to look for connections that take nothing of their output, in milliseconds.
 const STALLS_EACH_MS: u64 = 1_000;
