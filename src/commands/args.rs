@@ -80,18 +80,19 @@ impl<'a> Args<'a> {
 
     /// One or more ids or leases, up to the end or to a word that looks like a keyword where `has_keywords`.
     /// All are read before any is used, so that a bad one changes nothing.
-    pub fn handles(&mut self, has_keywords: bool) -> Result<Handles<'a>, CommandError> {
+    pub fn handles(&mut self, has_keywords: bool) -> Result<Handles, CommandError> {
         let first = self.handle()?;
-        let words = self.left;
-        let mut count = 0;
+        let mut rest = Vec::new();
         while let Some(word) = self.peek() {
             if has_keywords && word.first().is_some_and(u8::is_ascii_alphabetic) {
                 break;
             }
-            self.handle()?;
-            count += 1;
+            if rest.is_empty() {
+                rest.reserve_exact(self.len());
+            }
+            rest.push(self.handle()?);
         }
-        Ok(Handles { first, rest: &words[..count] })
+        Ok(Handles { first, rest })
     }
 
     /// The next argument as the name of a state.
@@ -134,17 +135,17 @@ impl<'a> Args<'a> {
     }
 }
 
-/// Ids and leases that were read, and can be read again without a list of them in memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Handles<'a> {
+/// One or more ids or leases. A single one takes no list in memory.
+#[derive(Clone, Debug)]
+pub struct Handles {
     first: Handle,
-    rest: &'a [&'a [u8]],
+    rest: Vec<Handle>,
 }
 
-impl Handles<'_> {
+impl Handles {
     /// The handles, in the order given.
     pub fn iter(&self) -> impl Iterator<Item = Handle> {
-        std::iter::once(self.first).chain(self.rest.iter().filter_map(|word| number::handle(word)))
+        std::iter::once(self.first).chain(self.rest.iter().copied())
     }
 }
 

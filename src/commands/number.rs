@@ -9,16 +9,23 @@ pub fn integer(text: &[u8]) -> Option<u64> {
 
 /// Reads the decimal integer that the text begins with, and returns what follows it.
 fn leading_integer(text: &[u8]) -> Option<(u64, &[u8])> {
-    let digits = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, rest) = text.split_at(digits);
-    let digit = |byte: &u8| u64::from(byte - b'0');
-    let value = match digits {
-        [] | [b'0', _, ..] => return None,
-        // So few cannot overflow.
-        few if few.len() < 20 => few.iter().fold(0, |value, byte| value * 10 + digit(byte)),
-        many => many.iter().try_fold(0_u64, |value, byte| value.checked_mul(10)?.checked_add(digit(byte)))?,
-    };
-    Some((value, rest))
+    /// So many digits cannot overflow.
+    const FEW: usize = 19;
+    let digit = |byte: &u8| Some(byte.wrapping_sub(b'0')).filter(|digit| *digit <= 9).map(u64::from);
+    let mut value = 0_u64;
+    let mut digits = 0;
+    for next in text[..text.len().min(FEW)].iter().map_while(digit) {
+        value = value * 10 + next;
+        digits += 1;
+    }
+    if digits == FEW {
+        for next in text[FEW..].iter().map_while(digit) {
+            value = value.checked_mul(10)?.checked_add(next)?;
+            digits += 1;
+        }
+    }
+    let has_leading_zero = digits > 1 && text[0] == b'0';
+    if digits == 0 || has_leading_zero { None } else { Some((value, &text[digits..])) }
 }
 
 /// Reads a job id, or a lease `ID-N`.
