@@ -249,6 +249,12 @@ impl Driver {
         self.settle();
     }
 
+    /// The clock is set, forward or back.
+    pub fn set_clock(&mut self, ms: i64) {
+        self.now_ms = self.now_ms.saturating_add_signed(ms);
+        self.settle();
+    }
+
     /// The peer sends no more.
     pub fn half_close(&mut self, connection: Connection) {
         self.session(connection).end_of_input();

@@ -1,5 +1,5 @@
 //! Everything at once: connections that watch few tubes and many, `PHEAN.*` commands, Redis' own commands on keys,
-//! closed connections, and time. After each step, what must hold is looked up in the keys themselves.
+//! closed connections, time, and clocks that are set. After each step, what must hold is looked up in the keys themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -106,6 +106,10 @@ impl Mix {
             16..35 => {
                 let ms = self.rng.random_range(0..1_500);
                 self.driver.pass(ms);
+            }
+            35 => {
+                let ms = self.rng.random_range(-3_000..3_000);
+                self.driver.set_clock(ms);
             }
             _ => {}
         }
