@@ -1,7 +1,7 @@
 # phean: a work queue inside redis-server. `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test crash bench bench-quick matrix instructions fmt lint docs deny clean
+.PHONY: help deps build run test crash cluster bench bench-quick matrix instructions fmt lint docs deny clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,12 @@ crash: ## kill a server under load 240 times, and look whether it kept its promi
 	cargo build --release
 	PHEAN_TEST_MODULE=$$(realpath -m "$${CARGO_TARGET_DIR:-target}")/release/libphean.so \
 	PHEAN_CRASH_KILLS=60 cargo test --test crash -- --nocapture
+
+cluster: ## move tubes and kill primaries under load, a dozen times in a cluster and under Sentinel: some minutes
+	@scripts/deps.sh test
+	cargo build --release
+	PHEAN_TEST_MODULE=$$(realpath -m "$${CARGO_TARGET_DIR:-target}")/release/libphean.so \
+	PHEAN_CLUSTER_ROUNDS=12 cargo test --test cluster -- --nocapture
 
 # A thousand workers wait on tubes and as many on lists, so the soft limit on open files goes up to the hard one.
 bench: ## compare with beanstalkd, lists and streams, side by side, and draw docs/*.svg: up to ten minutes

@@ -178,6 +178,12 @@ impl Line {
         narrow.chain(wide.flat_map(|wide| wide.names().iter().cloned())).collect()
     }
 
+    /// Those who stand in line, by number, from this number on.
+    pub fn from(&self, number: u64) -> impl Iterator<Item = (u64, &Wait)> {
+        let waiters = self.waiters.range(number..).filter(|(_, waiter)| waiter.grant.is_none());
+        waiters.map(|(number, waiter)| (*number, &*waiter.wait))
+    }
+
     /// How many wait.
     #[inline]
     pub fn waiting(&self) -> usize {

@@ -223,6 +223,11 @@ impl Broker {
         self.line.waiting_on(db, name, number)
     }
 
+    /// Those who stand in line, with their numbers, from this number on.
+    pub fn waits_from(&self, number: u64) -> impl Iterator<Item = (u64, &Wait)> {
+        self.line.from(number)
+    }
+
     /// Puts a client at the end of the line, and returns its number. Nothing in its tubes can be reserved now.
     pub fn wait(&mut self, wait: Wait) -> u64 {
         self.line.join(wait)

@@ -6,6 +6,7 @@
 //! from an older server are asked for with [`Option`].
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_longlong, c_uint, c_void};
+use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
 use redis_module::raw;
@@ -300,15 +301,52 @@ impl Ctx {
 
     /// A number out of a section of `INFO`; `None` if it is not there.
     pub(super) fn server_info(self, section: &CStr, field: &CStr) -> Option<u64> {
+        let [value] = self.server_infos(section, [field]);
+        value
+    }
+
+    /// Several numbers out of a section of `INFO`.
+    pub(super) fn server_infos<const N: usize>(self, section: &CStr, fields: [&CStr; N]) -> [Option<u64>; N] {
         // SAFETY: see the head of this file.
         let info = unsafe { api!(RedisModule_GetServerInfo(self.0, section.as_ptr())) };
-        let mut failed = 0;
-        // SAFETY: the information was just returned.
-        let value =
-            unsafe { api!(RedisModule_ServerInfoGetFieldUnsigned(info, field.as_ptr(), &mut failed)) };
+        let values = fields.map(|field| {
+            let mut failed = 0;
+            // SAFETY: the information was just returned.
+            let value =
+                unsafe { api!(RedisModule_ServerInfoGetFieldUnsigned(info, field.as_ptr(), &mut failed)) };
+            (failed == OK).then_some(value)
+        });
         // SAFETY: the information is freed once, here.
         unsafe { api!(RedisModule_FreeServerInfo(self.0, info)) };
-        (failed == OK).then_some(value)
+        values
+    }
+
+    /// What `CLUSTER question` answers.
+    pub(super) fn ask_cluster(self, question: &CStr) -> Option<Answer> {
+        // SAFETY: see the head of this file; the format says what follows: a C string.
+        let answer =
+            unsafe { api!(RedisModule_Call(self.0, c"CLUSTER".as_ptr(), c"Ec".as_ptr(), question.as_ptr())) };
+        NonNull::new(answer).map(Answer)
+    }
+
+    /// A key's slot in a cluster.
+    pub(super) fn key_slot(self, key: &OwnedString) -> Option<u64> {
+        let (command, question) = (c"CLUSTER".as_ptr(), c"KEYSLOT".as_ptr());
+        // SAFETY: see the head of this file; the format says what follows: a C string, then a string of Redis.
+        let answer =
+            unsafe { api!(RedisModule_Call(self.0, command, c"Ecs".as_ptr(), question, key.as_ptr())) };
+        NonNull::new(answer).map(Answer)?.whole().integer()
+    }
+
+    /// Whether a client is connected by TLS.
+    pub(super) fn has_tls(self, client: u64) -> bool {
+        const SSL: u64 = 1 << 0;
+        // SAFETY: all zeros are a valid value; Redis wants to be told the version it is asked for.
+        let mut info: raw::RedisModuleClientInfo = unsafe { std::mem::zeroed() };
+        info.version = 1;
+        // SAFETY: Redis fills in what this version has.
+        let found = unsafe { api!(RedisModule_GetClientInfoById((&raw mut info).cast(), client)) };
+        found == OK && info.flags & SSL != 0
     }
 }
 
@@ -389,19 +427,48 @@ impl Answer {
         (self.kind() == REPLY_ERROR).then(|| text_of(self.0.as_ptr()))
     }
 
-    /// The texts of an array within this array; empty if there is none.
-    pub(super) fn texts(&self, index: usize) -> Vec<String> {
-        // SAFETY: the reply is alive, and so are its elements.
-        let list = unsafe { api!(RedisModule_CallReplyArrayElement(self.0.as_ptr(), index)) };
-        if list.is_null() {
-            return Vec::new();
-        }
-        // SAFETY: as above.
-        let count = unsafe { api!(RedisModule_CallReplyLength(list)) };
-        (0..count)
-            // SAFETY: as above.
-            .map(|at| text_of(unsafe { api!(RedisModule_CallReplyArrayElement(list, at)) }))
-            .collect()
+    /// The whole of it.
+    pub(super) fn whole(&self) -> Part<'_> {
+        Part { reply: self.0, answer: PhantomData }
+    }
+}
+
+/// A part of an answer, or all of it.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    reply: NonNull<raw::RedisModuleCallReply>,
+    answer: PhantomData<&'a Answer>,
+}
+
+impl<'a> Part<'a> {
+    /// An element of an array.
+    pub(super) fn part(self, index: usize) -> Option<Part<'a>> {
+        // SAFETY: the reply is alive, and so are its elements. Redis answers null for what is no array.
+        let reply = unsafe { api!(RedisModule_CallReplyArrayElement(self.reply.as_ptr(), index)) };
+        NonNull::new(reply).map(|reply| Part { reply, answer: PhantomData })
+    }
+
+    /// The elements of an array; none for what is no array.
+    pub(super) fn parts(self) -> impl Iterator<Item = Part<'a>> {
+        (0..).map_while(move |index| self.part(index))
+    }
+
+    /// What follows this name in an array of names and values in turn.
+    pub(super) fn field(self, name: &str) -> Option<Part<'a>> {
+        let names = (0..).step_by(2).map_while(|index| Some((index, self.part(index)?)));
+        let (index, _) = names.into_iter().find(|(_, part)| part.text() == name)?;
+        self.part(index + 1)
+    }
+
+    /// The text of a string or an error; empty for anything else.
+    pub(super) fn text(self) -> String {
+        text_of(self.reply.as_ptr())
+    }
+
+    /// An integer that is not negative; `None` for anything else.
+    pub(super) fn integer(self) -> Option<u64> {
+        // SAFETY: the reply is alive. Redis answers its smallest number for what is no integer.
+        u64::try_from(unsafe { api!(RedisModule_CallReplyInteger(self.reply.as_ptr())) }).ok()
     }
 }
 
@@ -434,9 +501,18 @@ fn text_of(reply: *mut raw::RedisModuleCallReply) -> String {
 /// enough replicas, no trouble with its disk, no replica, the key's slot served here. The command itself must know
 /// that it is only asked.
 pub(super) fn try_apply(ctx: Ctx, key: &OwnedString) -> Option<Answer> {
+    call_apply(ctx, c"ESMsc", key)
+}
+
+/// Asks the same, but for nothing else than whether the key's slot is served here.
+pub(super) fn try_slot(ctx: Ctx, key: &OwnedString) -> Option<Answer> {
+    call_apply(ctx, c"Esc", key)
+}
+
+fn call_apply(ctx: Ctx, format: &CStr, key: &OwnedString) -> Option<Answer> {
     // SAFETY: see the head of this file; the format says what follows: a string of Redis, then a C string.
     let answer = unsafe {
-        api!(RedisModule_Call(ctx.0, c"PHEAN.APPLY".as_ptr(), c"ESMsc".as_ptr(), key.as_ptr(), c"".as_ptr()))
+        api!(RedisModule_Call(ctx.0, c"PHEAN.APPLY".as_ptr(), format.as_ptr(), key.as_ptr(), c"".as_ptr()))
     };
     NonNull::new(answer).map(Answer)
 }

@@ -82,6 +82,7 @@ unsafe extern "C" fn on_event(
                 state.listeners.look(ctx);
                 state.catch_up_with_clock(ctx);
                 state.door.look(ctx);
+                state.look_at_slots(ctx);
                 state.door.doubt();
             });
         }

@@ -11,6 +11,7 @@
 //! | `datatype`, `loading`, `trash` | the type `pheantube`: saving, loading, copying, freeing |
 //! | `beanstalk` | the beanstalk protocol's sockets on the event loop |
 //! | `waits` | clients that are kept waiting |
+//! | `slots` | those of them whose tube has gone to another node of the cluster |
 //! | `timer` | the one timer |
 //! | `events` | what Redis tells modules |
 //! | `listeners` | whether anybody needs the events that are replicated |
@@ -29,6 +30,7 @@ mod listeners;
 mod loading;
 mod register;
 mod reply;
+mod slots;
 mod state;
 mod timer;
 mod trash;
@@ -52,8 +54,9 @@ const API_VERSION: c_int = 1;
 
 const OPTIONS: c_int = 1 << 0 // I/O errors while loading are handled
     | 1 << 1 // changed keys are signalled by us
-    | 1 << 2 // asynchronous loading is handled
-    | 1 << 5; // atomic slot migration (Valkey 9) is handled
+    | 1 << 2; // asynchronous loading is handled
+// Not 1 << 5, atomic slot migration (Valkey 9): there a tube is on two nodes for a while, and the timer of the one that
+// does not serve it yet would end reservations and delays. Without it the server refuses such a migration.
 
 /// Called by Redis when the module is loaded.
 ///

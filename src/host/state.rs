@@ -13,6 +13,7 @@ use crate::queue::TIME_MAX_MS;
 use super::api::{self, Ctx, RedisModuleType, flag};
 use super::beanstalk::Door;
 use super::listeners::Listeners;
+use super::slots::Slots;
 use super::timer::Timer;
 use super::waits::Waits;
 
@@ -30,6 +31,7 @@ pub(super) struct State {
     pub(super) door: Door,
     pub(super) timer: Timer,
     pub(super) listeners: Listeners,
+    pub(super) slots: Slots,
     /// When the module was loaded (Unix ms).
     pub(super) started_ms: u64,
 }
@@ -64,6 +66,7 @@ pub(super) fn start(data_type: *mut RedisModuleType) {
         door: Door::default(),
         timer: Timer::default(),
         listeners: Listeners::default(),
+        slots: Slots::default(),
         started_ms: now_ms(),
     }));
 }

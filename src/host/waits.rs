@@ -47,6 +47,7 @@ pub(super) struct Ended {
 enum Outcome {
     TimedOut,
     Denied,
+    Redirected(String),
     Jobs { name: Box<[u8]>, jobs: Vec<OwnedJob>, many: bool },
 }
 
@@ -103,6 +104,15 @@ impl Waits {
         self.ended.push((waiting.blocked, Some(Box::new(ended))));
     }
 
+    /// A wait ends with this error, because the node serves its tubes no longer.
+    pub(super) fn redirect(&mut self, number: u64, error: String) {
+        let Some(waiting) = self.waiting.remove(&number) else { return };
+        self.numbers.remove(&waiting.blocked.addr());
+        let ended = Ended { outcome: Outcome::Redirected(error), db: waiting.db, written: false };
+        self.ended.push((waiting.blocked, Some(Box::new(ended))));
+        state::tell(News::Left { waiter: number });
+    }
+
     /// A blocked client is gone, or got its reply from Redis.
     fn left(&mut self, blocked: *mut BlockedClient) {
         let Some(number) = self.numbers.remove(&blocked.addr()) else { return };
@@ -144,6 +154,7 @@ impl Ended {
             Outcome::Denied => reply.error(&format!(
                 "NOPERM this user lost the permission to run '{command}' or to access one of its tubes while waiting"
             )),
+            Outcome::Redirected(error) => reply.error(error),
             Outcome::Jobs { name, jobs, many } => {
                 if *many {
                     reply.array(jobs.len());

@@ -7,7 +7,7 @@ use crate::broker::{Access, End, Key, Kind, Kinds, News, Record, World, WrongTyp
 use crate::queue::{Trash, Tube};
 
 use super::api::{self, Ctx, OwnedString, RawKey, RedisModuleString, flag, notify};
-use super::beanstalk::Door;
+use super::beanstalk::{Door, lets_write};
 use super::listeners::Listeners;
 use super::trash;
 use super::waits::Waits;
@@ -184,7 +184,9 @@ impl World for RedisWorld<'_> {
     }
 
     fn may_write(&mut self) -> bool {
-        self.ctx.has(flag::MASTER) && !api::avoid_replica_traffic()
+        self.ctx.has(flag::MASTER)
+            && !api::avoid_replica_traffic()
+            && (!self.listeners.may_be_needed() || lets_write(self.ctx))
     }
 
     fn may_have(&mut self, waiter: u64, _db: u32, name: &[u8]) -> bool {

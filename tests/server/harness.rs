@@ -412,7 +412,8 @@ fn build_module() -> PathBuf {
     newest_module().expect("cargo build --release made the module")
 }
 
-fn server_command() -> Command {
+/// The server's program, with the words that are to be put before it.
+pub fn server_command() -> Command {
     let server = env::var_os("PHEAN_TEST_SERVER").unwrap_or_else(|| "redis-server".into());
     let loader = env::var("PHEAN_TEST_SERVER_LOADER").unwrap_or_default();
     let mut words = loader.split_whitespace();

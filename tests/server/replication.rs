@@ -1,9 +1,9 @@
 //! Replicas hold what their primary holds, byte for byte: by the stream, by full and partial resynchronisation,
 //! through promotion and demotion.
 
-use crate::dataset::{counts, fingerprint, index_is_right, total, total_counts, tubes};
+use crate::dataset::{counts, fingerprint, index_is_right, job_field, total, total_counts, tubes};
 use crate::harness::{Server, has_module};
-use crate::reply::{array, bytes, cmd, err, ok_int, reserved, reserved_many, run, text};
+use crate::reply::{array, bytes, cmd, err, int, ok_int, reserved, reserved_many, run, text};
 use crate::waiting::{Blocked, eventually};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -732,4 +732,60 @@ fn an_append_only_file_switched_on_while_jobs_stream_in_misses_nothing() {
         let mut con = server.connect();
         assert!(text(&run(&mut con, "TYPE t")) == "pheantube" && !bytes(&run(&mut con, "DUMP t")).is_empty());
     }
+}
+
+/// Its timer went on where Redis refuses every command: an old primary, cut off from its replicas, handed jobs that
+/// fell due to workers that waited there, while the new one handed them to others.
+#[test]
+fn a_primary_without_enough_replicas_hands_out_nothing() {
+    if !has_module() {
+        return;
+    }
+    let primary = Server::start(&["min-replicas-to-write 1", "repl-backlog-size 1mb"]);
+    let mut replica = Server::start(&[]);
+    let mut con = primary.connect();
+    let refused = |con: &mut Connection, line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert!(err(con, &words).starts_with("NOREPLICAS "), "{line}");
+    };
+    refused(&mut con, "PHEAN.PUT t early");
+    replica.replica_of(&primary);
+    replica.wait_synced(&primary);
+    let good = |primary: &Server| primary.info("replication")["min_slaves_good_slaves"] != "0";
+    eventually(|| good(&primary));
+    let held = reserved(&{
+        run(&mut con, "PHEAN.PUT held x TTR 1000");
+        run(&mut con, "PHEAN.RESERVE held")
+    });
+    let held = held.expect("there is a job").lease;
+    run(&mut con, "PHEAN.PUT over x");
+    let over = reserved(&run(&mut con, "PHEAN.RESERVE over TTR 1")).expect("there is a job").lease;
+    let worker = Blocked::start(&primary, &["PHEAN.RESERVE", "t", "TIMEOUT", "1000"]);
+    let brief = Blocked::start(&primary, &["PHEAN.RESERVE", "t", "TIMEOUT", "2"]);
+    let id = int(&run(&mut con, "PHEAN.PUT t due DELAY 1"));
+    assert_eq!(int(&run(&mut con, "WAIT 1 10000")), 1);
+
+    replica.kill9();
+    eventually(|| !good(&primary));
+    assert_eq!(int(&run(&mut con, "WAIT 1 10")), 0);
+    for line in ["PHEAN.PUT t x", "PHEAN.RESERVE t", "PHEAN.RESERVE t TIMEOUT 10", "PHEAN.KICK t 1"] {
+        refused(&mut con, line);
+    }
+    refused(&mut con, &format!("PHEAN.DELETE held {held}"));
+    // The second wait ends in time, later than the job and the reservation: nothing became of them.
+    assert_eq!(brief.join().unwrap(), Value::Nil);
+    assert_eq!(job_field(&mut con, "t", id, "state").as_deref(), Some("delayed"));
+    let claimed = array(&run(&mut con, "PHEAN.CLAIMED over"));
+    assert_eq!(text(&array(&claimed[0])[0]), over);
+    assert!(!worker.is_over());
+
+    // The replica is back: what is overdue happens at once.
+    replica.restart();
+    replica.replica_of(&primary);
+    let job = reserved(&worker.join().unwrap()).expect("it is served");
+    assert_eq!((job.id, job.attempt), (id, 1));
+    eventually(|| array(&run(&mut con, "PHEAN.CLAIMED over")).is_empty());
+    assert_eq!(ok_int(&mut con, &["PHEAN.DELETE", "over", &over]), 0);
+    assert_eq!(ok_int(&mut con, &["PHEAN.DELETE", "held", &held]), 1);
+    all_alike(&primary, &[(&replica, &primary)]);
 }

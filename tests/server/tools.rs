@@ -4,8 +4,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A tool that comes with the server: `check-aof`, `check-rdb`.
-fn tool(name: &str) -> Command {
+/// A tool that comes with the server: `check-aof`, `check-rdb`, `cli`.
+pub fn tool(name: &str) -> Command {
     let server = env::var_os("PHEAN_TEST_SERVER").unwrap_or_else(|| "redis-server".into());
     let server = PathBuf::from(server);
     let file = server.file_name().and_then(|file| file.to_str()).unwrap_or("redis-server");

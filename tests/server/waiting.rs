@@ -50,6 +50,17 @@ impl Blocked {
     #[track_caller]
     pub fn start_on<A: AsRef<[u8]>>(server: &Server, mut con: Connection, args: &[A]) -> Blocked {
         let client_id = client_id(&mut con);
+        Blocked::start_as(server, con, client_id, args)
+    }
+
+    /// As [`Blocked::start_on`], with the connection's client id, so that the command is the next one sent on it.
+    #[track_caller]
+    pub fn start_as<A: AsRef<[u8]>>(
+        server: &Server,
+        mut con: Connection,
+        client_id: i64,
+        args: &[A],
+    ) -> Blocked {
         let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.as_ref().to_vec()).collect();
         let thread = thread::spawn(move || cmd(&mut con, &args));
         let blocked = Blocked { client_id, thread };

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::ffi::c_int;
 
-use super::super::api::{self, Ctx, OwnedString, flag};
+use super::super::api::{self, Answer, Ctx, OwnedString, flag};
 use crate::beanstalk::{Facts, Gates, Refusal, Trouble};
 use crate::commands::quoted;
 
@@ -160,8 +160,8 @@ impl<'a> Gatekeeper<'a> {
     }
 
     fn ask_redis(&mut self) -> bool {
-        match ask(self.ctx, &self.memory.no_key) {
-            Err(reason) if !is_about_slots(&reason) => {
+        match asking(|| api::try_apply(self.ctx, &self.memory.no_key)) {
+            Some(reason) if locality_by(&reason) == Locality::Here => {
                 self.memory.complain(self.ctx, self.now_ms, &reason);
                 false
             }
@@ -198,8 +198,7 @@ impl Gates for Gatekeeper<'_> {
         if let Some((_, local)) = self.memory.slots.iter().find(|(name, _)| **name == *tube) {
             return *local;
         }
-        let local =
-            ask(self.ctx, &OwnedString::new(tube)).err().is_none_or(|reason| !is_about_slots(&reason));
+        let local = locality(self.ctx, &OwnedString::new(tube)) == Locality::Here;
         if self.memory.slots.len() < RIGHTS {
             self.memory.slots.push((tube.into(), local));
         }
@@ -240,19 +239,42 @@ pub(in crate::host) fn is_asking() -> bool {
     ASKING.get()
 }
 
-/// Asks Redis whether a write to this key would be let through now; if not, why. PHEAN.APPLY is the command to ask
-/// for, because it is no client's: it shows up in `INFO commandstats`.
-fn ask(ctx: Ctx, key: &OwnedString) -> Result<(), String> {
+/// Asks Redis whether a write would be let through now; if not, why. PHEAN.APPLY is the command to ask for, because
+/// it is no client's: it shows up in `INFO commandstats`.
+fn asking(ask: impl FnOnce() -> Option<Answer>) -> Option<String> {
     ASKING.set(true);
-    let answer = api::try_apply(ctx, key);
+    let answer = ask();
     ASKING.set(false);
-    match answer {
-        Some(answer) => answer.error().map_or(Ok(()), Err),
-        None => Err("Redis does not say why".into()),
-    }
+    answer.map_or_else(|| Some("Redis does not say why".into()), |answer| answer.error())
+}
+
+/// Whether Redis would let writes through now, for all that it asks but memory.
+pub(in crate::host) fn lets_write(ctx: Ctx) -> bool {
+    let no_key = OwnedString::new(b"phean");
+    asking(|| api::try_apply(ctx, &no_key)).is_none_or(|reason| locality_by(&reason) != Locality::Here)
+}
+
+/// Whether this node of a cluster serves a tube.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::host) enum Locality {
+    /// It does.
+    Here,
+    /// The tube's slot is served elsewhere, or is on its way.
+    Elsewhere,
+    /// No node serves anything now.
+    ClusterDown,
+}
+
+/// Asks Redis whether this node serves a tube.
+pub(in crate::host) fn locality(ctx: Ctx, tube: &OwnedString) -> Locality {
+    asking(|| api::try_slot(ctx, tube)).map_or(Locality::Here, |reason| locality_by(&reason))
 }
 
 /// Whether Redis refused because of the cluster's slots. It has no code for that.
-fn is_about_slots(reason: &str) -> bool {
-    reason.contains("non local key") || reason.contains("the cluster is down")
+fn locality_by(reason: &str) -> Locality {
+    match reason {
+        _ if reason.contains("non local key") => Locality::Elsewhere,
+        _ if reason.contains("the cluster is down") => Locality::ClusterDown,
+        _ => Locality::Here,
+    }
 }

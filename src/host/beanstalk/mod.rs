@@ -38,7 +38,7 @@ use listen::on_input;
 use settings::Settings;
 use socket::{Listener, Stream};
 
-pub(super) use gates::is_asking;
+pub(super) use gates::{Locality, is_asking, lets_write, locality};
 pub(super) use settings::{NUMBERS, TEXTS};
 
 /// How often to look for connections that take nothing of their output, in milliseconds.
@@ -191,7 +191,25 @@ impl Door {
         let connection = self.connections.get_mut(index).and_then(Option::as_deref_mut);
         let (Some(inside), Some(connection)) = (&mut self.inside, connection) else { return };
         inside.port.end_wait(&mut connection.session, end);
-        if !connection.sending && !connection.writing {
+        self.woke(fd);
+    }
+
+    /// A connection's wait is over because nothing can come of it here.
+    pub(super) fn interrupt(&mut self, broker: &mut Broker, fd: RawFd) {
+        let index = usize::try_from(fd).unwrap_or(usize::MAX);
+        let connection = self.connections.get_mut(index).and_then(Option::as_deref_mut);
+        let (Some(inside), Some(connection)) = (&mut self.inside, connection) else { return };
+        inside.port.interrupt(&mut connection.session, broker);
+        self.woke(fd);
+        self.complain("phean.port ended waits for tubes whose slots this node does not serve any more");
+    }
+
+    /// What was said to end a wait is sent, and the session goes on.
+    fn woke(&mut self, fd: RawFd) {
+        if let Some(connection) = self.at(fd)
+            && !connection.sending
+            && !connection.writing
+        {
             connection.sending = true;
             self.woken.push(fd);
         }

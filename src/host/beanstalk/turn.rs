@@ -128,7 +128,9 @@ impl Door {
 
 /// Whether the user exists and is on, as Redis asks of clients that authenticate.
 fn is_user_on(ctx: Ctx, memory: &Memory) -> bool {
-    api::get_user(ctx, memory.user()).is_some_and(|user| user.texts(1).iter().any(|flag| flag == "on"))
+    api::get_user(ctx, memory.user()).is_some_and(|user| {
+        user.whole().part(1).is_some_and(|flags| flags.parts().any(|flag| flag.text() == "on"))
+    })
 }
 
 pub(super) unsafe extern "C" fn on_poll(_: *mut RedisModuleCtx, _: *mut c_void) {
