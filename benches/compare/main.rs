@@ -15,6 +15,7 @@ mod port;
 mod process;
 mod queue;
 mod rates;
+mod stalls;
 mod table;
 mod tubes;
 mod waiting;
@@ -40,6 +41,8 @@ pub struct Plan {
     grown: usize,
     /// Jobs in the files that are saved.
     saved: usize,
+    /// Connections that close at once.
+    vanishing: usize,
     /// Whether charts are drawn into docs/.
     draws: bool,
 }
@@ -52,6 +55,7 @@ const WHOLE: Plan = Plan {
     idle: 5,
     grown: 10_000_000,
     saved: 5_000_000,
+    vanishing: 10_000,
     draws: true,
 };
 
@@ -63,6 +67,7 @@ const QUICK: Plan = Plan {
     idle: 1,
     grown: 300_000,
     saved: 300_000,
+    vanishing: 500,
     draws: false,
 };
 
@@ -88,7 +93,8 @@ fn main() {
 }
 
 /// What can be asked for by name, in this order.
-const SUBJECTS: [&str; 8] = ["rates", "waiting", "port", "delayed", "memory", "tubes", "durable", "growth"];
+const SUBJECTS: [&str; 10] =
+    ["rates", "waiting", "port", "delayed", "memory", "tubes", "durable", "growth", "stalls", "vanish"];
 
 fn measure(table: &mut Table, plan: &Plan, wants: impl Fn(&str) -> bool) -> String {
     let mut latencies = Vec::new();
@@ -130,6 +136,12 @@ fn measure(table: &mut Table, plan: &Plan, wants: impl Fn(&str) -> bool) -> Stri
     }
     if wants("growth") {
         growth::grow(table, plan);
+    }
+    if wants("stalls") {
+        stalls::large_queues(table, plan);
+    }
+    if wants("vanish") {
+        stalls::vanish(table, plan);
     }
     machine
 }

@@ -81,7 +81,7 @@ impl Server {
     }
 
     /// Kills it without letting it save anything.
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -89,6 +89,11 @@ impl Server {
     /// Starts a redis-server anew in its folder; it loads what it finds there.
     pub fn restart(&mut self) {
         self.stop();
+        self.start();
+    }
+
+    /// Starts a redis-server that was stopped, and waits until it has loaded its file.
+    pub fn start(&mut self) {
         let _ = std::fs::remove_file(self.folder.0.join("redis.log"));
         self.child = spawn_redis(&self.settings);
         self.wait_until_up();
@@ -140,6 +145,13 @@ impl Server {
         Duration::from_nanos(times.sum())
     }
 
+    /// The processor time that its main thread has used so far.
+    pub fn main_thread(&self) -> Duration {
+        let stat = format!("/proc/{0}/task/{0}/schedstat", self.child.id());
+        let line = std::fs::read_to_string(stat).expect("the server runs");
+        Duration::from_nanos(line.split(' ').next().and_then(|time| time.parse().ok()).expect("a number"))
+    }
+
     /// The memory that its pages take, in bytes.
     pub fn resident(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
@@ -147,6 +159,11 @@ impl Server {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
         line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") * 1024.0
     }
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> u16 {
+    place().0
 }
 
 fn place() -> (u16, Folder) {

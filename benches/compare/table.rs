@@ -1,6 +1,7 @@
 //! The table: what was measured, beside what was hoped for.
 
 use crate::load::Spent;
+use crate::stalls::Stall;
 
 /// What a ratio, or a value, should be.
 #[derive(Clone, Copy)]
@@ -71,6 +72,18 @@ impl Table {
         let cells = [cell(phean_cpu, phean_clock), cell(other_cpu, other_clock)];
         let ratios = [format!("{cpu:.2}"), format!("{:.2}", phean_clock / other_clock)];
         self.push(what, cells, ratios, goal, goal.met(two(cpu)));
+    }
+
+    /// How long others wait at the worst, judged by the processor's time, where that can be told.
+    pub fn stall(&mut self, what: &str, phean: Option<Stall>, other: Option<Stall>, goal: Goal) {
+        let cell = |stall: Option<Stall>| match stall {
+            Some(stall) if stall.cpu_ms.is_nan() => with_unit(stall.clock_ms, "ms"),
+            Some(stall) => format!("{} CPU, {} ms", short(stall.cpu_ms), short(stall.clock_ms)),
+            None => String::new(),
+        };
+        let judged =
+            phean.map_or(0.0, |stall| if stall.cpu_ms.is_nan() { stall.clock_ms } else { stall.cpu_ms });
+        self.push(what, [cell(phean), cell(other)], Default::default(), goal, goal.met(judged));
     }
 
     /// Two values by the clock, and a goal for their ratio.

@@ -1,5 +1,6 @@
 //! The fuzz targets of `fuzz/` on mutations of their seeds, without a fuzzer. `PHEAN_FUZZ=n` tries so many inputs
-//! for each target; `PHEAN_SEED=n` repeats the one of that number.
+//! for each target; `PHEAN_SEED=n` repeats the one of that number. `PHEAN_FUZZ_CORPUS=folder` writes the seeds there, in
+//! a folder for each target, for cargo-fuzz to start from.
 
 #[path = "../../fuzz/src/lib.rs"]
 mod fuzz;
@@ -34,8 +35,16 @@ fn feed(name: &str) {
 
 #[test]
 fn the_seeds_themselves_are_taken() {
+    let corpus = std::env::var_os("PHEAN_FUZZ_CORPUS").map(std::path::PathBuf::from);
     for (name, target) in fuzz::targets::TARGETS {
-        fuzz::targets::seeds(name).iter().for_each(|seed| target(seed));
+        let seeds = fuzz::targets::seeds(name);
+        seeds.iter().for_each(|seed| target(seed));
+        if let Some(folder) = corpus.as_ref().map(|corpus| corpus.join(name)) {
+            std::fs::create_dir_all(&folder).expect("PHEAN_FUZZ_CORPUS names a folder");
+            for (number, seed) in seeds.iter().enumerate() {
+                std::fs::write(folder.join(format!("seed-{number}")), seed).expect("a seed can be written");
+            }
+        }
     }
 }
 

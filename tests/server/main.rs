@@ -10,6 +10,8 @@
 //! | `PHEAN_TEST_SERVER` | the server program; `redis-server` |
 //! | `PHEAN_TEST_SERVER_LOADER` | words put before the program, such as `valgrind -q`; all waits grow tenfold |
 //! | `PHEAN_HOSTILE` | how many damaged payloads are restored; 20000 |
+//! | `PHEAN_CROWD` | how many connections vanish at once; 700 |
+//! | `PHEAN_LIVES` | how many jobs live and go in the test for leaks; 50000 |
 //! | `PHEAN_TEST_KEEP` | if set, the servers' folders are kept |
 
 mod acl;
@@ -22,12 +24,14 @@ mod commands_operator;
 mod commands_producer;
 mod commands_worker;
 mod config_example;
+mod crowds;
 mod dataset;
 mod errors;
 mod harness;
 mod harness_proof;
 mod hostile;
 mod keyspace;
+mod leaks;
 mod looking;
 mod persistence;
 mod raw;

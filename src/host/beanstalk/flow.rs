@@ -12,10 +12,40 @@ use super::{Connection, Door};
 /// So much is read from a connection in one turn of the event loop, in bytes.
 const READ: usize = 64 * 1024;
 
+/// So many connections are read in one turn of the event loop: when ten thousand workers vanish at once, the other
+/// clients of Redis are not to wait until the last of them is closed.
+const READS: usize = 256;
+
 /// A connection that has taken nothing of its output for so long, in milliseconds, is closed.
 const STALLED_MS: u64 = 30_000;
 
 impl Door {
+    /// A connection has input: it is read now, or in a later turn if many are. The event loop tells of it again and
+    /// again until then, so that it does not sleep.
+    pub(super) fn has_input(&mut self, fd: RawFd) {
+        let may_read = self.reads < READS;
+        let Some(connection) = self.at(fd).filter(|connection| !connection.unread) else { return };
+        if may_read {
+            self.reads += 1;
+            self.read(fd);
+        } else {
+            connection.unread = true;
+            self.unread.push_back(fd);
+        }
+    }
+
+    /// A turn is over: those that were put off are read, a number of them, before any that have input in the next.
+    pub(super) fn read_on(&mut self) {
+        self.reads = self.unread.len().min(READS);
+        for _ in 0..self.reads {
+            let Some(fd) = self.unread.pop_front() else { break };
+            if let Some(connection) = self.at(fd) {
+                connection.unread = false;
+                self.read(fd);
+            }
+        }
+    }
+
     /// Reads what is there, once, so that one connection does not keep the others waiting.
     pub(super) fn read(&mut self, fd: RawFd) {
         let mut buffer = std::mem::take(&mut self.buffer);

@@ -134,6 +134,7 @@ impl Door {
             session: inside.port.open(client, broker),
             reading: true,
             writing: false,
+            unread: false,
             due: false,
             sending: false,
             ended: false,
@@ -186,7 +187,7 @@ pub(super) unsafe extern "C" fn on_input(fd: c_int, _: *mut c_void, _: c_int) {
             if state.door.listener(fd).is_some() {
                 state.door.accept(&mut state.broker, fd);
             } else {
-                state.door.read(fd);
+                state.door.has_input(fd);
             }
         });
     });

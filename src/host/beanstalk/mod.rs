@@ -54,6 +54,8 @@ struct Connection {
     /// Whether the event loop tells of input, and of room for output.
     reading: bool,
     writing: bool,
+    /// Whether it stands among those whose input is read later.
+    unread: bool,
     /// Whether it stands among those that run next, and among those that have something to send.
     due: bool,
     sending: bool,
@@ -102,6 +104,9 @@ pub(super) struct Door {
     connections: Vec<Option<Box<Connection>>>,
     clients: BTreeMap<u64, RawFd>,
     last_client: u64,
+    /// How many connections were read in this turn of the event loop, and which ones were put off.
+    reads: usize,
+    unread: VecDeque<RawFd>,
     due: VecDeque<RawFd>,
     sending: Vec<RawFd>,
     /// Those of them whose wait is over.
@@ -219,7 +224,11 @@ impl Door {
     /// Whether there is something to be done before the server sleeps.
     #[inline]
     pub(super) fn has_work(&self) -> bool {
-        !self.due.is_empty() || self.has_answers() || self.closing.is_some() || self.opening
+        !self.due.is_empty()
+            || !self.unread.is_empty()
+            || self.has_answers()
+            || self.closing.is_some()
+            || self.opening
     }
 
     fn has_answers(&self) -> bool {

@@ -23,6 +23,7 @@ impl State {
         if let Some(why) = self.door.closing.take() {
             self.door.close_all(&mut self.broker, why);
         }
+        self.door.read_on();
         if self.door.due.is_empty() {
             return;
         }
@@ -119,6 +120,7 @@ impl Door {
         }
         let fds: Vec<RawFd> = self.clients.values().copied().collect();
         fds.into_iter().for_each(|fd| self.close(broker, &mut inside.port, fd));
+        self.unread.clear();
         self.due.clear();
         self.sending.clear();
         self.woken.clear();
