@@ -1,7 +1,9 @@
 //! Access control: by command, by key, by what is done with the key, and for those who are waiting already.
 
+use crate::beanstalk_talk::{ON, Talk};
 use crate::harness::{Server, has_module};
-use crate::looking::{count, put, stat, state, take, texts};
+use crate::looking::{count, everything, put, stat, state, take, texts};
+use crate::raw::Raw;
 use crate::reply::{cmd, err, error_line, reserved, run, text};
 use crate::waiting::{Blocked, eventually};
 use redis::{Connection, Value};
@@ -138,6 +140,135 @@ fn reading_and_writing_are_told_apart() {
     }
 }
 
+/// Servers newer than Redis 7.0 let modules name categories; there, a module's commands are in none.
+fn knows_categories(con: &mut Connection) -> bool {
+    let names = texts(&run(con, "ACL CAT dangerous"));
+    names.iter().any(|name| name.eq_ignore_ascii_case("phean.tubes"))
+}
+
+#[test]
+fn who_may_only_read_changes_nothing() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    run(&mut con, "ACL SETUSER reader on >pw ~* +@read");
+    put(&mut con, "emails");
+    take(&mut con, "PHEAN.RESERVE emails");
+    put(&mut con, "emails");
+    let before = everything(&mut con).0;
+    let may_look = knows_categories(&mut con);
+    for command in KEYED {
+        let name = command.split(' ').next().unwrap_or_default();
+        let line = line(command, "emails");
+        if may_look && ["PEEK", "JOB", "CLAIMED", "SCAN", "STATS"].contains(&name) {
+            assert_allowed(&server, "reader", &line);
+        } else {
+            assert_forbidden(&server, "reader", &line);
+        }
+    }
+    for command in
+        ["APPLY emails x", "PUT emails x DELAY 5", "MRESERVE 1 emails TIMEOUT 5", "CLEAR emails READY"]
+    {
+        assert_forbidden(&server, "reader", &format!("PHEAN.{command}"));
+    }
+    assert_eq!(everything(&mut con).0, before);
+}
+
+/// What a user may not read it is not told in any other way: not by what a change answers, not by statistics, and not
+/// by notifications.
+#[test]
+fn nothing_but_a_look_or_a_reserve_shows_a_body() {
+    if !has_module() {
+        return;
+    }
+    const SECRET: &str = "s3cret-body";
+    let server = Server::start(&[ON, "notify-keyspace-events KEA"]);
+    let mut con = server.connect();
+    run(&mut con, "ACL SETUSER blind on >pw %W~emails +@all -phean.clear");
+    run(
+        &mut con,
+        "ACL SETUSER clerk on >pw ~* +phean.stats +phean.job +phean.claimed +phean.scan +phean.tubes +info +slowlog",
+    );
+    run(&mut con, "ACL SETUSER listener on >pw resetkeys resetchannels &__key* &end +psubscribe");
+    let mut listener = Raw::connect(&server);
+    assert_eq!(listener.ask(&["AUTH", "listener", "pw"]), "+OK\r\n");
+    for pattern in ["__key*", "end"] {
+        listener.ask(&["PSUBSCRIBE", pattern]);
+    }
+    let id = |con: &mut Connection| count(con, &format!("PHEAN.PUT emails {SECRET}"));
+    let shows = |value: &Value| format!("{value:?}").contains(SECRET);
+    // A life of every kind, looked at by who may see all but bodies.
+    let looks = |when: &str| {
+        for line in
+            ["STATS emails", "JOB emails 1", "CLAIMED emails", "SCAN emails 0", "TUBES WITHSTATS", "STATS"]
+        {
+            let shown = try_as(&server, "clerk", &format!("PHEAN.{line}")).expect("the clerk may");
+            assert!(!shows(&shown), "{when}: {line}");
+        }
+        for line in ["INFO everything", "PHEAN.JOB emails 1"] {
+            let shown = try_as(&server, "clerk", line).expect("the clerk may");
+            assert!(!shows(&shown), "{when}: {line}");
+        }
+    };
+    id(&mut con);
+    looks("ready");
+    let lease = take(&mut con, "PHEAN.RESERVE emails").lease;
+    looks("reserved");
+    run(&mut con, &format!("PHEAN.BURY emails {lease}"));
+    looks("buried");
+    run(&mut con, "PHEAN.KICK emails 1");
+    run(&mut con, "PHEAN.DELAY emails 1 100");
+    looks("delayed");
+    run(&mut con, "PHEAN.KICKJOB emails 1");
+    // Whoever may only write.
+    for command in KEYED {
+        let answer = try_as(&server, "blind", &line(command, "emails"));
+        assert!(!format!("{answer:?}").contains(SECRET), "{command}: {answer:?}");
+        id(&mut con);
+    }
+    assert_forbidden(&server, "blind", "DUMP emails");
+    assert_forbidden(&server, "blind", "COPY emails emails2");
+    // The other door, and a job that times out.
+    let mut bean = Talk::new(&server);
+    bean.ask("use emails");
+    bean.put(SECRET);
+    let id = count(&mut con, &format!("PHEAN.PUT emails {SECRET} PRI 0"));
+    take(&mut con, "PHEAN.RESERVE emails TTR 0.001");
+    eventually(|| state(&mut con, "emails", id) == "ready");
+    run(&mut con, "PUBLISH end end");
+    let mut told = 0;
+    loop {
+        let message = listener.reply();
+        assert!(!message.contains(SECRET), "{message}");
+        if message.contains("\r\nend\r\n") {
+            break;
+        }
+        told += 1;
+    }
+    assert!(told > 50, "there were only {told} notifications");
+}
+
+/// Redis' own commands that take a tube elsewhere ask for both keys.
+#[test]
+fn a_tube_leaves_its_name_only_for_one_that_is_granted() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    run(&mut con, "ACL SETUSER mailer on >pw ~emails +@all");
+    put(&mut con, "emails");
+    put(&mut con, "sms");
+    for line in
+        ["COPY emails mine", "COPY sms emails REPLACE", "RENAME emails mine", "RENAME sms emails", "DUMP sms"]
+    {
+        assert_forbidden(&server, "mailer", line);
+    }
+    assert_eq!((stat(&mut con, "emails", "total-jobs"), stat(&mut con, "sms", "total-jobs")), (1, 1));
+}
+
 #[test]
 fn rights_are_given_by_command() {
     if !has_module() {
@@ -196,6 +327,11 @@ fn scripts_and_transactions_are_bound_by_the_same_rights() {
     let script = "return redis.call('PHEAN.PUT', KEYS[1], 'x')";
     cmd(&mut mailer, &["EVAL", script, "1", "emails"]).unwrap();
     assert!(err(&mut mailer, &["EVAL", script, "1", "sms"]).starts_with("NOPERM "));
+    let library = "#!lua name=mails\nredis.register_function('take', function(keys, args) \
+                   return redis.call('PHEAN.RESERVE', args[1]) end)";
+    cmd(&mut con, &["FUNCTION", "LOAD", library]).unwrap();
+    assert!(cmd(&mut mailer, &["FCALL", "take", "0", "sms"]).is_err());
+    cmd(&mut mailer, &["FCALL", "take", "0", "emails"]).unwrap();
     run(&mut mailer, "MULTI");
     assert!(err(&mut mailer, &["PHEAN.RESERVE", "sms"]).starts_with("NOPERM "));
     assert!(err(&mut mailer, &["EXEC"]).starts_with("EXECABORT "));
@@ -251,6 +387,26 @@ fn rights_to_another_tube_are_enough_for_a_job_of_that_tube() {
     run(&mut con, "ACL SETUSER mailer resetkeys ~emails");
     let id = put(&mut con, "emails");
     assert_eq!(reserved(&waiter.join().unwrap()).unwrap().id, id);
+}
+
+/// Rights can be given by a selector, which names commands and keys together.
+#[test]
+fn a_selectors_rights_are_enough_to_wait_and_are_missed_when_they_go() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    let args = ["PHEAN.RESERVE", "emails", "TIMEOUT", "100"];
+    cmd(&mut con, &["ACL", "SETUSER", "mailer", "on", ">pw", "+client", "(~emails +phean.reserve)"]).unwrap();
+    let waiter = Blocked::start_on(&server, server.connect_as("mailer", "pw"), &args);
+    let id = put(&mut con, "emails");
+    assert_eq!(reserved(&waiter.join().unwrap()).unwrap().id, id);
+    let waiter = Blocked::start_on(&server, server.connect_as("mailer", "pw"), &args);
+    run(&mut con, "ACL SETUSER mailer clearselectors");
+    let id = put(&mut con, "emails");
+    assert!(error_line(&waiter.join().unwrap_err()).starts_with("NOPERM "));
+    assert_eq!(state(&mut con, "emails", id), "ready");
 }
 
 #[test]
@@ -330,11 +486,8 @@ fn tubes_shows_all_names_whatever_the_keys() {
     let names = try_as(&server, "mailer", "PHEAN.TUBES").unwrap();
     assert_eq!(texts(&names), ["emails", "sms"]);
     assert_forbidden(&server, "strict", "PHEAN.TUBES");
-    // Servers newer than Redis 7.0 let modules name categories.
-    let knows_categories = try_as(&server, "mailer", "ACL CAT dangerous")
-        .is_ok_and(|names| texts(&names).iter().any(|name| name.eq_ignore_ascii_case("phean.tubes")));
     run(&mut con, "ACL SETUSER careful on >pw ~* +@all -@dangerous");
-    if knows_categories {
+    if knows_categories(&mut con) {
         assert_forbidden(&server, "careful", "PHEAN.TUBES");
         assert_forbidden(&server, "careful", "PHEAN.APPLY t x");
     }

@@ -3,7 +3,7 @@
 use crate::beanstalk_talk::{ON, Talk, info};
 use crate::harness::{Server, has_module};
 use crate::reply::{int, reserved, run, text};
-use crate::waiting::{eventually, eventually_some};
+use crate::waiting::{Blocked, eventually, eventually_some};
 use redis::Value;
 use std::time::{Duration, Instant};
 
@@ -196,6 +196,15 @@ fn the_port_acts_as_its_user() {
     run(&mut con, "PHEAN.PUT mine z");
     assert_eq!(bean.line(), "INTERNAL_ERROR");
     eventually(|| reserved(&run(&mut con, "PHEAN.RESERVE mine")).is_some());
+    // The same with the key; the job is whole for the next in line.
+    run(&mut con, "ACL SETUSER bean +phean.reserve");
+    bean.send("reserve\r\n");
+    eventually(|| info(&server, "current_waiting") == 1);
+    run(&mut con, "ACL SETUSER bean resetkeys %W~mine");
+    let next = Blocked::start(&server, &["PHEAN.RESERVE", "mine", "TIMEOUT", "100"]);
+    run(&mut con, "PHEAN.PUT mine z");
+    assert_eq!(bean.line(), "INTERNAL_ERROR", "who may only write gets no body");
+    assert_eq!(reserved(&next.join().expect("it is served")).expect("there is a job").attempt, 1);
     // A user that is off, or missing, lets nobody in.
     run(&mut con, "ACL SETUSER bean off");
     let mut refused = Talk::new(&server);
