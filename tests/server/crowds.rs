@@ -24,7 +24,13 @@ fn crowd() -> usize {
 
 fn start(crowd: usize) -> Server {
     let maxclients = format!("maxclients {}", crowd + 200);
-    Server::start(&[ON, "appendonly yes", &maxclients, &format!("phean.maxclients {}", crowd + 100)])
+    Server::start(&[
+        ON,
+        "appendonly yes",
+        "appendfsync always",
+        &maxclients,
+        &format!("phean.maxclients {}", crowd + 100),
+    ])
 }
 
 fn put(con: &mut Connection, tube: &str, count: usize) {
