@@ -60,15 +60,20 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         key.map_err(|_| self.trouble(name, Trouble::WrongType))
     }
 
-    /// Makes one change of a tube, if it comes to one.
+    /// Makes one change of a tube, if it comes to one: of a job that this session holds, or of any.
     fn change(
         &mut self,
         name: &[u8],
+        is_own: bool,
         decide: impl FnOnce(&Tube, u64) -> Option<Change<'static>>,
     ) -> Result<bool, Answer> {
+        let client = self.session.client;
         let mut step = self.begin(name)?;
         let change = step.tube().and_then(|tube| decide(tube, step.now_ms()));
         if let Some(change) = &change {
+            if is_own {
+                step.is_held_by(client);
+            }
             step.make(change);
         }
         step.finish();
@@ -85,10 +90,12 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     pub(super) fn delete(&mut self, id: u64) -> Result<(), Answer> {
         let (name, n) = self.find(id)?;
         self.enter("PHEAN.DELETE", &name, Intent::Write)?;
-        let deleted = self.change(&name, |tube, now_ms| match (tube.reservation(id), n) {
-            (Some(_), None) => None,
-            (Some(_), Some(n)) => decide::delete(tube, Handle::lease(id, n), now_ms),
-            (None, _) => decide::delete(tube, Handle::id(id), now_ms),
+        let deleted = self.change(&name, n.is_some(), |tube, now_ms| {
+            let own = n.and_then(|n| decide::delete(tube, Handle::lease(id, n), now_ms));
+            own.or_else(|| match tube.reservation(id) {
+                Some(_) => None,
+                None => decide::delete(tube, Handle::id(id), now_ms),
+            })
         })?;
         self.say_done(deleted, DELETED)
     }
@@ -99,7 +106,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         self.enter("PHEAN.RELEASE", &name, Intent::Write)?;
         let retry = self.broker.settings.retry;
         let release = Release { pri: Some(pri), delay_ms: Some(u64::from(delay_s) * 1000), untried: false };
-        let released = self.change(&name, |tube, now_ms| {
+        let released = self.change(&name, true, |tube, now_ms| {
             decide::release(tube, Handle::lease(id, n), now_ms, release, retry)
         })?;
         self.say_done(released, RELEASED)
@@ -109,8 +116,9 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     pub(super) fn bury(&mut self, id: u64, pri: u32) -> Result<(), Answer> {
         let (name, n) = self.find_own(id)?;
         self.enter("PHEAN.BURY", &name, Intent::Write)?;
-        let buried =
-            self.change(&name, |tube, now_ms| decide::bury(tube, Handle::lease(id, n), now_ms, Some(pri)))?;
+        let buried = self.change(&name, true, |tube, now_ms| {
+            decide::bury(tube, Handle::lease(id, n), now_ms, Some(pri))
+        })?;
         self.say_done(buried, BURIED)
     }
 
@@ -119,7 +127,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         let (name, n) = self.find_own(id)?;
         self.enter("PHEAN.TOUCH", &name, Intent::Write)?;
         let touched =
-            self.change(&name, |tube, now_ms| decide::touch(tube, Handle::lease(id, n), now_ms, None))?;
+            self.change(&name, true, |tube, now_ms| decide::touch(tube, Handle::lease(id, n), now_ms, None))?;
         self.say_done(touched, TOUCHED)
     }
 
@@ -127,7 +135,8 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     pub(super) fn kick_job(&mut self, id: u64) -> Result<(), Answer> {
         let (name, _) = self.find(id)?;
         self.enter("PHEAN.KICKJOB", &name, Intent::Write)?;
-        let kicked = self.change(&name, |tube, now_ms| decide::kick_job(tube, Handle::id(id), now_ms))?;
+        let kicked =
+            self.change(&name, false, |tube, now_ms| decide::kick_job(tube, Handle::id(id), now_ms))?;
         self.say_done(kicked, KICKED)
     }
 

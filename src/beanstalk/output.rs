@@ -10,6 +10,36 @@ pub struct Output {
     sent: usize,
 }
 
+/// Room for the longest line with a word and numbers in it.
+const LINE_MAX: usize = 64;
+
+/// A line that is being put together.
+struct Line {
+    bytes: [u8; LINE_MAX],
+    len: usize,
+}
+
+impl Default for Line {
+    fn default() -> Line {
+        Line { bytes: [0; LINE_MAX], len: 0 }
+    }
+}
+
+impl Line {
+    #[inline]
+    fn push(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        if let Some(room) = self.bytes.get_mut(self.len..end) {
+            room.copy_from_slice(bytes);
+            self.len = end;
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
 impl Output {
     /// What is still to be sent.
     pub fn as_slice(&self) -> &[u8] {
@@ -45,32 +75,25 @@ impl Output {
         self.bytes.extend_from_slice(bytes);
     }
 
-    pub(super) fn push_number(&mut self, mut value: u64) {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (value % 10) as u8;
-            value /= 10;
-            if value == 0 {
-                break;
-            }
-        }
-        self.push(&digits[at..]);
-    }
-
     /// `word number CRLF`; the word brings its space.
     pub(super) fn push_line(&mut self, word: &[u8], value: u64) {
-        self.push(word);
-        self.push_number(value);
-        self.push(b"\r\n");
+        let mut line = Line::default();
+        line.push(word);
+        line.push(itoa::Buffer::new().format(value).as_bytes());
+        line.push(b"\r\n");
+        self.push(line.as_slice());
     }
 
     /// `word id length CRLF body CRLF`; the word brings its space.
     pub(super) fn push_job(&mut self, word: &[u8], id: u64, body: &[u8]) {
-        self.push(word);
-        self.push_number(id);
-        self.push_line(b" ", body.len() as u64);
+        let mut line = Line::default();
+        line.push(word);
+        line.push(itoa::Buffer::new().format(id).as_bytes());
+        line.push(b" ");
+        line.push(itoa::Buffer::new().format(body.len()).as_bytes());
+        line.push(b"\r\n");
+        self.bytes.reserve(line.as_slice().len() + body.len() + 2);
+        self.push(line.as_slice());
         self.push(body);
         self.push(b"\r\n");
     }

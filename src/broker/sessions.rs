@@ -1,13 +1,12 @@
 //! Which reservations end with which connection. Nothing of this is kept beyond a restart or a promotion: a
 //! bound reservation is then a plain lease.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
 use super::names::Name;
-
-/// A job: its id, the database's [uid](super::names::Names::uid), and the tube's name.
-type Place = (u64, u64, Name);
 
 /// One bound reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,41 +23,123 @@ pub struct Bound {
     pub deadline_ms: u64,
 }
 
+impl Bound {
+    fn is_in(&self, uid: u64, name: &[u8]) -> bool {
+        self.uid == uid && *self.name == *name
+    }
+}
+
+/// A bound reservation, and those of the same id in other tubes: copies bring an id twice, but seldom.
+struct Held {
+    bound: Bound,
+    twins: Vec<Bound>,
+}
+
+impl Held {
+    fn all(&self) -> impl Iterator<Item = &Bound> {
+        std::iter::once(&self.bound).chain(&self.twins)
+    }
+
+    fn find(&mut self, uid: u64, name: &[u8]) -> Option<&mut Bound> {
+        if self.bound.is_in(uid, name) {
+            return Some(&mut self.bound);
+        }
+        self.twins.iter_mut().find(|twin| twin.is_in(uid, name))
+    }
+}
+
+/// Who holds no more than this is asked for its first deadline without an order of them.
+const FEW: usize = 64;
+
 /// What one client holds. It stays, empty, until the connection closes: workers take one job after the other.
 #[derive(Default)]
 struct Client {
-    jobs: BTreeMap<Place, (u64, u64)>,
-    deadlines: BTreeSet<(u64, Place)>,
+    /// By the job's id.
+    jobs: BTreeMap<u64, Held>,
+    /// Deadlines and ids, once they were asked for while there are many: every one that holds, and such as held.
+    deadlines: Option<BinaryHeap<Reverse<(u64, u64)>>>,
 }
 
 impl Client {
-    /// The place, by its parts.
-    fn find(&self, first: &Name, uid: u64, name: &[u8], id: u64) -> Option<Place> {
-        let places = self.jobs.range((id, uid, Rc::clone(first))..).map(|(place, _)| place);
-        let mut places = places.take_while(|place| (place.0, place.1) == (id, uid));
-        places.find(|place| *place.2 == *name).cloned()
+    /// Adds a reservation. Returns whether it is one more, and not another one of the same job.
+    fn insert(&mut self, bound: Bound) -> bool {
+        self.expect(bound.deadline_ms, bound.id);
+        match self.jobs.entry(bound.id) {
+            Entry::Vacant(place) => {
+                place.insert(Held { bound, twins: Vec::new() });
+                true
+            }
+            Entry::Occupied(mut place) => match place.get_mut().find(bound.uid, &bound.name) {
+                Some(held) => {
+                    *held = bound;
+                    false
+                }
+                None => {
+                    place.get_mut().twins.push(bound);
+                    true
+                }
+            },
+        }
     }
 
-    fn remove(&mut self, place: &Place) -> Option<(u64, u64)> {
-        let (n, deadline_ms) = self.jobs.remove(place)?;
-        self.deadlines.remove(&(deadline_ms, place.clone()));
-        Some((n, deadline_ms))
+    fn remove(&mut self, uid: u64, name: &[u8], id: u64) -> Option<Bound> {
+        let Entry::Occupied(mut place) = self.jobs.entry(id) else { return None };
+        let held = place.get_mut();
+        if !held.bound.is_in(uid, name) {
+            let at = held.twins.iter().position(|twin| twin.is_in(uid, name))?;
+            return Some(held.twins.swap_remove(at));
+        }
+        match held.twins.pop() {
+            Some(twin) => Some(std::mem::replace(&mut held.bound, twin)),
+            None => Some(place.remove().bound),
+        }
+    }
+
+    /// Notes a deadline where they are kept in order. Deadlines that hold no longer stay among them until they come
+    /// first, or are too many.
+    fn expect(&mut self, deadline_ms: u64, id: u64) {
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.push(Reverse((deadline_ms, id)));
+            if deadlines.len() > 2 * (self.jobs.len() + FEW) {
+                self.deadlines = None;
+            }
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Bound> {
+        self.jobs.values().flat_map(Held::all)
+    }
+
+    /// The reservation that ends first. O(1) of few; O(log n) of many, all in all.
+    fn soonest(&mut self) -> Option<&Bound> {
+        if self.jobs.len() <= FEW {
+            self.deadlines = None;
+            return self.all().min_by_key(|bound| bound.deadline_ms);
+        }
+        let mut deadlines = self
+            .deadlines
+            .take()
+            .unwrap_or_else(|| self.all().map(|bound| Reverse((bound.deadline_ms, bound.id))).collect());
+        let found = loop {
+            let Some(&Reverse((deadline_ms, id))) = deadlines.peek() else { break None };
+            let found =
+                self.jobs.get(&id).and_then(|held| held.all().find(|it| it.deadline_ms == deadline_ms));
+            if found.is_some() {
+                break found;
+            }
+            deadlines.pop();
+        };
+        self.deadlines = Some(deadlines);
+        found
     }
 }
 
 /// The bound reservations.
+#[derive(Default)]
 pub struct Sessions {
     clients: BTreeMap<u64, Client>,
     /// How many are bound.
     bound: usize,
-    /// The name before all names.
-    first: Name,
-}
-
-impl Default for Sessions {
-    fn default() -> Sessions {
-        Sessions { clients: BTreeMap::new(), bound: 0, first: Name::from(&[][..]) }
-    }
 }
 
 impl Sessions {
@@ -67,59 +148,42 @@ impl Sessions {
         self.bound == 0
     }
 
-    /// Binds a reservation to a client.
+    /// Binds a reservation to a client. O(log n) for n that it holds.
     pub fn bind(&mut self, client: u64, bound: Bound) {
-        let client = self.clients.entry(client).or_default();
-        let place = (bound.id, bound.uid, bound.name);
-        if client.remove(&place).is_some() {
-            self.bound -= 1;
-        }
-        client.deadlines.insert((bound.deadline_ms, place.clone()));
-        client.jobs.insert(place, (bound.n, bound.deadline_ms));
-        self.bound += 1;
+        let is_more = self.clients.entry(client).or_default().insert(bound);
+        self.bound += usize::from(is_more);
     }
 
     /// A reservation of this client ended.
     pub fn ended(&mut self, client: u64, uid: u64, name: &[u8], id: u64) {
         let Some(client) = self.clients.get_mut(&client) else { return };
-        if let Some(place) = client.find(&self.first, uid, name, id)
-            && client.remove(&place).is_some()
-        {
-            self.bound -= 1;
-        }
+        self.bound -= usize::from(client.remove(uid, name, id).is_some());
     }
 
     /// A reservation of this client has another deadline.
     pub fn touched(&mut self, client: u64, uid: u64, name: &[u8], id: u64, deadline_ms: u64) {
         let Some(client) = self.clients.get_mut(&client) else { return };
-        if let Some(place) = client.find(&self.first, uid, name, id)
-            && let Some(held) = client.jobs.get_mut(&place)
-        {
-            let before_ms = std::mem::replace(&mut held.1, deadline_ms);
-            client.deadlines.remove(&(before_ms, place.clone()));
-            client.deadlines.insert((deadline_ms, place));
+        if let Some(bound) = client.jobs.get_mut(&id).and_then(|held| held.find(uid, name)) {
+            bound.deadline_ms = deadline_ms;
+            client.expect(deadline_ms, id);
         }
     }
 
     /// A reservation of the job `id` that is bound to this client.
-    pub fn held(&self, client: u64, id: u64) -> Option<Bound> {
-        let client = self.clients.get(&client)?;
-        let (place, held) = client.jobs.range((id, 0, Rc::clone(&self.first))..).next()?;
-        (place.0 == id).then(|| bound(place, *held))
+    pub fn held(&self, client: u64, id: u64) -> Option<&Bound> {
+        self.clients.get(&client)?.jobs.get(&id).map(|held| &held.bound)
     }
 
     /// The reservation of this client that ends first.
-    pub fn soonest(&self, client: u64) -> Option<Bound> {
-        let client = self.clients.get(&client)?;
-        let (_, place) = client.deadlines.first()?;
-        client.jobs.get(place).map(|held| bound(place, *held))
+    pub fn soonest(&mut self, client: u64) -> Option<&Bound> {
+        self.clients.get_mut(&client)?.soonest()
     }
 
-    /// The connection is closed: its reservations, which are bound no longer.
+    /// The connection is closed: its reservations, which are bound no longer, by their ids.
     pub fn close(&mut self, client: u64) -> Vec<Bound> {
-        let jobs = self.clients.remove(&client).unwrap_or_default().jobs;
-        self.bound -= jobs.len();
-        jobs.iter().map(|(place, held)| bound(place, *held)).collect()
+        let bound: Vec<Bound> = self.clients.remove(&client).unwrap_or_default().all().cloned().collect();
+        self.bound -= bound.len();
+        bound
     }
 
     /// A tube has another name. O(n) for n bound reservations.
@@ -128,16 +192,11 @@ impl Sessions {
             return;
         }
         for client in self.clients.values_mut() {
-            let places: Vec<Place> =
-                client.jobs.keys().filter(|place| (place.1, &place.2) == from).cloned().collect();
-            for place in places {
-                let Some((n, deadline_ms)) = client.remove(&place) else { continue };
-                let there = (place.0, to.0, Rc::clone(to.1));
-                if let Some((_, before_ms)) = client.jobs.insert(there.clone(), (n, deadline_ms)) {
-                    client.deadlines.remove(&(before_ms, there.clone()));
-                    self.bound -= 1;
-                }
-                client.deadlines.insert((deadline_ms, there));
+            let moved: Vec<Bound> = client.all().filter(|it| it.is_in(from.0, from.1)).cloned().collect();
+            for bound in moved {
+                client.remove(from.0, from.1, bound.id);
+                let is_more = client.insert(Bound { uid: to.0, name: Rc::clone(to.1), ..bound });
+                self.bound -= usize::from(!is_more);
             }
         }
     }
@@ -145,11 +204,11 @@ impl Sessions {
     /// A database was emptied. O(n) for n bound reservations.
     pub fn flush(&mut self, uid: u64) {
         for client in self.clients.values_mut() {
-            let places: Vec<Place> = client.jobs.keys().filter(|place| place.1 == uid).cloned().collect();
-            for place in &places {
-                client.remove(place);
+            let gone: Vec<Bound> = client.all().filter(|bound| bound.uid == uid).cloned().collect();
+            for bound in &gone {
+                client.remove(uid, &bound.name, bound.id);
             }
-            self.bound -= places.len();
+            self.bound -= gone.len();
         }
     }
 
@@ -158,10 +217,6 @@ impl Sessions {
         self.clients.clear();
         self.bound = 0;
     }
-}
-
-fn bound(place: &Place, (n, deadline_ms): (u64, u64)) -> Bound {
-    Bound { uid: place.1, name: Rc::clone(&place.2), id: place.0, n, deadline_ms }
 }
 
 #[cfg(test)]
@@ -182,10 +237,10 @@ mod tests {
         sessions.bind(7, bound(1, "a", 5, 10, 100));
         sessions.bind(7, bound(1, "b", 5, 10, 100));
         sessions.touched(7, 1, b"a", 5, 300);
-        assert_eq!(sessions.soonest(7), Some(bound(1, "b", 5, 10, 100)));
+        assert_eq!(sessions.soonest(7), Some(&bound(1, "b", 5, 10, 100)));
         sessions.ended(7, 1, b"b", 5);
-        assert_eq!(sessions.soonest(7), Some(bound(1, "a", 5, 10, 300)));
-        assert_eq!(sessions.held(7, 5), Some(bound(1, "a", 5, 10, 300)));
+        assert_eq!(sessions.soonest(7), Some(&bound(1, "a", 5, 10, 300)));
+        assert_eq!(sessions.held(7, 5), Some(&bound(1, "a", 5, 10, 300)));
         assert_eq!(sessions.held(7, 4), None);
         sessions.ended(7, 1, b"a", 5);
         assert!(sessions.is_empty() && sessions.soonest(7).is_none());
@@ -198,10 +253,57 @@ mod tests {
         sessions.bind(7, bound(2, "b", 5, 11, 200));
         sessions.bind(8, bound(1, "c", 6, 12, 300));
         sessions.rename((1, &name("a")), (2, &name("b")));
-        assert_eq!(sessions.soonest(7), Some(bound(2, "b", 5, 10, 100)));
+        assert_eq!(sessions.soonest(7), Some(&bound(2, "b", 5, 10, 100)));
         sessions.flush(2);
         assert_eq!(sessions.close(7), []);
         assert_eq!(sessions.close(8), [bound(1, "c", 6, 12, 300)]);
+        assert!(sessions.is_empty());
+    }
+
+    /// Against a list of all that is held, with so many that deadlines are kept in order, and with few.
+    #[test]
+    fn the_first_deadline_of_many() {
+        use rand::{Rng, SeedableRng};
+        let mut rng = rand::rngs::SmallRng::seed_from_u64(5);
+        let mut sessions = Sessions::default();
+        let mut list: Vec<Bound> = Vec::new();
+        let names = [name("a"), name("b"), name("c")];
+        for step in 0..20_000 {
+            let (id, place) = (rng.random_range(0..150), rng.random_range(0..3));
+            let deadline_ms = step / 7 + rng.random_range(0..300);
+            let at = list.iter().position(|held| held.id == id && held.name == names[place]);
+            let new = Bound { uid: 1, name: Rc::clone(&names[place]), id, n: step, deadline_ms };
+            match (at, rng.random_range(0..if step / 4_000 % 2 == 0 { 3 } else { 9 })) {
+                (Some(at), 0) => {
+                    sessions.touched(7, 1, &names[place], id, deadline_ms);
+                    list[at].deadline_ms = deadline_ms;
+                }
+                (Some(at), 1) => {
+                    sessions.bind(7, new.clone());
+                    list[at] = new;
+                }
+                (Some(at), _) => {
+                    sessions.ended(7, 1, &names[place], id);
+                    list.swap_remove(at);
+                }
+                (None, 0 | 1) => {
+                    sessions.bind(7, new.clone());
+                    list.push(new);
+                }
+                (None, _) => sessions.ended(7, 1, &names[place], id),
+            }
+            if step % 3 == 0 {
+                let first_ms = list.iter().map(|held| held.deadline_ms).min();
+                let soonest = sessions.soonest(7);
+                assert_eq!(soonest.map(|held| held.deadline_ms), first_ms, "step {step}");
+                assert!(soonest.is_none_or(|held| list.contains(held)), "step {step}");
+            }
+            assert_eq!(sessions.bound, list.len(), "step {step}");
+        }
+        let mut closed = sessions.close(7);
+        closed.sort_by(|a, b| (a.id, &a.name).cmp(&(b.id, &b.name)));
+        list.sort_by(|a, b| (a.id, &a.name).cmp(&(b.id, &b.name)));
+        assert_eq!(closed, list);
         assert!(sessions.is_empty());
     }
 }

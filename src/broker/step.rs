@@ -29,6 +29,8 @@ pub struct Step<'a, W: World> {
     now_ms: u64,
     event: Event,
     kinds: Kinds,
+    /// The client whose reservation is about to change, where that is known.
+    holder: Option<u64>,
     /// What the tube was like when the step began.
     before: Option<Glance>,
     changes: usize,
@@ -101,6 +103,7 @@ impl<'a, W: World> Step<'a, W> {
             now_ms,
             event: Event::None,
             kinds: Kinds::default(),
+            holder: None,
             before,
             changes: 0,
             removed: false,
@@ -145,6 +148,11 @@ impl<'a, W: World> Step<'a, W> {
     /// The time of the step (Unix ms).
     pub fn now_ms(&self) -> u64 {
         self.now_ms
+    }
+
+    /// Says that the next changes are of reservations that are bound to this client, which so need not be looked up.
+    pub fn is_held_by(&mut self, client: u64) {
+        self.holder = Some(client);
     }
 
     /// The first of `count` job ids in a row, or `None` if so many are not left.
@@ -210,8 +218,8 @@ impl<'a, W: World> Step<'a, W> {
             Change::Touch { id, for_ms } => (id, Some(for_ms)),
             _ => return,
         };
-        let reservation = self.key.tube().and_then(|tube| tube.reservation(id));
-        let Some(worker) = reservation.map(|reservation| reservation.worker) else { return };
+        let worker = || Some(self.key.tube()?.reservation(id)?.worker);
+        let Some(worker) = self.holder.or_else(worker) else { return };
         let uid = self.broker.names.uid(self.db);
         match touched_for_ms {
             None => self.broker.sessions.ended(worker, uid, self.name, id),

@@ -45,6 +45,9 @@ const EVENTS: [u64; 13] = [
     CONFIG,
 ];
 
+/// Loading has ended, and not failed.
+const LOADED: u64 = 3;
+
 const RDB_BEGINS_IN_CHILD: u64 = 0;
 const AOF_BEGINS_IN_CHILD: u64 = 1;
 
@@ -108,6 +111,11 @@ unsafe extern "C" fn on_event(
                     state.door.close_all_soon("this server has become a replica");
                 }
                 state.door.doubt();
+                if (event.id, sub) == (LOADING, LOADED) {
+                    let mut world =
+                        RedisWorld::outside(ctx, &mut state.waits, &mut state.door, &state.listeners);
+                    state.broker.loaded(&mut world);
+                }
                 state.become_role(ctx, role);
             });
         }

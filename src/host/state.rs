@@ -38,6 +38,7 @@ pub(super) struct State {
 
 static STATE: MainThread<RefCell<Option<State>>> = MainThread(RefCell::new(None));
 static NEWS: MainThread<RefCell<VecDeque<News>>> = MainThread(RefCell::new(VecDeque::new()));
+static TOLD: MainThread<Cell<u64>> = MainThread(Cell::new(0));
 static HIGHEST_ID: MainThread<Cell<u64>> = MainThread(Cell::new(0));
 static DATA_TYPE: MainThread<Cell<*mut RedisModuleType>> = MainThread(Cell::new(ptr::null_mut()));
 
@@ -83,7 +84,13 @@ pub(super) fn data_type() -> *mut RedisModuleType {
 
 /// Leaves news for the broker.
 pub(super) fn tell(news: News) {
+    TOLD.0.set(TOLD.0.get() + 1);
     NEWS.0.borrow_mut().push_back(news);
+}
+
+/// How much news there ever was. While this stays the same, no tube's key has gone.
+pub(super) fn told() -> u64 {
+    TOLD.0.get()
 }
 
 /// The oldest news.

@@ -14,6 +14,9 @@ const POLL_MS: u64 = 10;
 /// bits, and turns without sleep if these overflow (after 36 minutes). An early tick does no harm.
 const LONGEST_MS: u64 = 1_000_000;
 
+/// The event loop sleeps no longer than this, in milliseconds: its own cron runs at least once a second.
+const LONGEST_SLEEP_MS: u64 = 1_000;
+
 /// A timer that is so late, in milliseconds, did not notice a step of the clock.
 const OVERDUE_MS: u64 = 50;
 
@@ -43,7 +46,7 @@ impl State {
         let at_ms = at_ms.min(now_ms + LONGEST_MS);
         let period_ms = at_ms.saturating_sub(now_ms);
         self.timer.armed = Some((ctx.create_timer(period_ms, Some(on_timer)), at_ms));
-        if self.timer.about_to_sleep {
+        if self.timer.about_to_sleep && period_ms < LONGEST_SLEEP_MS {
             // The event loop has already decided how long to sleep.
             api::turn_event_loop();
         }

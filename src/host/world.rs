@@ -2,6 +2,7 @@
 
 use std::ffi::c_int;
 use std::ptr::NonNull;
+use std::rc::Rc;
 
 use crate::broker::{Access, End, Key, Kind, Kinds, News, Record, World, WrongType};
 use crate::queue::{Trash, Tube};
@@ -20,6 +21,46 @@ pub(super) struct Arguments<'a> {
     pub(super) bytes: &'a [&'a [u8]],
 }
 
+/// A name as a string of Redis, and the tube that was found there.
+#[derive(Default)]
+pub(super) struct Last {
+    name: Option<Rc<OwnedString>>,
+    found: Option<Found>,
+}
+
+/// Where a tube was found to be changed. It stays there while no news comes: a key that goes is told of at once,
+/// whoever takes it away.
+struct Found {
+    db: u32,
+    told: u64,
+    tube: NonNull<Tube>,
+    /// Whether those who watch the key have been told.
+    signalled: bool,
+}
+
+impl Last {
+    /// Other commands may run now: a tube must be looked up again.
+    pub(super) fn leave(&mut self) {
+        self.found = None;
+    }
+
+    /// The name as a string of Redis.
+    fn name(&mut self, name: &[u8]) -> &Rc<OwnedString> {
+        if self.name.as_ref().is_none_or(|last| !last.is(name)) {
+            self.name = None;
+            self.found = None;
+        }
+        self.name.get_or_insert_with(|| Rc::new(OwnedString::new(name)))
+    }
+
+    /// The tube, if it was found there and nothing has happened since.
+    fn found(&mut self, db: u32, name: &[u8]) -> Option<(&Rc<OwnedString>, &mut Found)> {
+        let found = self.found.as_mut().filter(|found| found.db == db && found.told == state::told())?;
+        let last = self.name.as_ref().filter(|last| last.is(name))?;
+        Some((last, found))
+    }
+}
+
 /// Redis, for the time of one callback.
 pub(super) struct RedisWorld<'a> {
     ctx: Ctx,
@@ -28,7 +69,9 @@ pub(super) struct RedisWorld<'a> {
     listeners: &'a Listeners,
     arguments: Arguments<'a>,
     /// The last name that was no argument: the next one is mostly the same.
-    last_name: Option<OwnedString>,
+    last: Last,
+    /// Whether nothing but the commands of the port runs, so that the tube of that name need not be looked up again.
+    remembers: bool,
     /// Whether a client's command is running, and with which flags of its context.
     command: Option<c_int>,
     first_db: u32,
@@ -52,25 +95,35 @@ impl<'a> RedisWorld<'a> {
             door,
             listeners,
             arguments,
-            last_name: None,
+            last: Last::default(),
+            remembers: false,
             command: Some(flags),
             first_db: db,
             selected_db: db,
         }
     }
 
-    /// The world of a command that came to the beanstalk port. It can be counted without an event like any other:
-    /// `replicate_verbatim` passes nothing on where nobody listens.
+    /// The world of commands that came to the beanstalk port, with what the last such world remembers of the same
+    /// turn. They can be counted without an event like any others: `replicate_verbatim` passes nothing on where nobody
+    /// listens.
     pub(super) fn of_port(
         ctx: Ctx,
         flags: c_int,
         waits: &'a mut Waits,
         door: &'a mut Door,
         listeners: &'a Listeners,
+        last: Last,
     ) -> RedisWorld<'a> {
         let db = ctx.selected_db();
         let arguments = Arguments { strings: &[], bytes: &[] };
-        RedisWorld::in_command(ctx, flags, db, waits, door, listeners, arguments)
+        let mut world = RedisWorld::in_command(ctx, flags, db, waits, door, listeners, arguments);
+        (world.last, world.remembers) = (last, true);
+        world
+    }
+
+    /// What it remembers.
+    pub(super) fn take_last(&mut self) -> Last {
+        std::mem::take(&mut self.last)
     }
 
     /// The world of a timer or an event.
@@ -106,15 +159,7 @@ impl<'a> RedisWorld<'a> {
             (bytes, strings) => {
                 match bytes.iter().zip(strings).find(|(bytes, _)| std::ptr::eq(**bytes, name)) {
                     Some((_, string)) => work(*string),
-                    None => {
-                        let string = match self.last_name.take().filter(|last| last.is(name)) {
-                            Some(last) => last,
-                            None => OwnedString::new(name),
-                        };
-                        let done = work(string.as_ptr());
-                        self.last_name = Some(string);
-                        done
-                    }
+                    None => work(self.last.name(name).as_ptr()),
                 }
             }
         }
@@ -134,17 +179,28 @@ impl World for RedisWorld<'_> {
 
     fn open(&mut self, db: u32, name: &[u8], access: Access) -> Result<RedisKey, WrongType> {
         if !self.select(db) {
-            return Ok(RedisKey { raw: None, tube: None });
+            return Ok(RedisKey { raw: Raw::None, tube: None });
         }
         let ctx = self.ctx;
+        if self.remembers
+            && let Some((name, found)) = self.last.found(db, name)
+        {
+            return Ok(RedisKey { raw: Raw::Remembered(ctx, Rc::clone(name)), tube: Some(found.tube) });
+        }
         let raw = self.with_name(name, |name| match access {
             Access::Look => ctx.open_to_look(name),
             Access::Change => ctx.open_to_change(name),
         });
-        let Some(raw) = raw else { return Ok(RedisKey { raw: None, tube: None }) };
+        let Some(raw) = raw else { return Ok(RedisKey { raw: Raw::None, tube: None }) };
         match raw.value(state::data_type()) {
-            Some(value) => Ok(RedisKey { raw: Some(raw), tube: Some(value.cast::<Tube>()) }),
-            None if raw.is_empty() => Ok(RedisKey { raw: Some(raw), tube: None }),
+            Some(value) => {
+                let tube = value.cast::<Tube>();
+                if self.remembers && access == Access::Change {
+                    self.last.found = Some(Found { db, told: state::told(), tube, signalled: false });
+                }
+                Ok(RedisKey { raw: Raw::Open(raw), tube: Some(tube) })
+            }
+            None if raw.is_empty() => Ok(RedisKey { raw: Raw::Open(raw), tube: None }),
             None => Err(WrongType),
         }
     }
@@ -161,13 +217,18 @@ impl World for RedisWorld<'_> {
             return;
         }
         let ctx = self.ctx;
+        // Within a turn of the port nobody begins to watch the key, so that telling once is enough.
+        let found = if self.remembers { self.last.found(db, name) } else { None };
+        let is_signalled = found.is_some_and(|(_, found)| std::mem::replace(&mut found.signalled, true));
         self.with_name(name, |name| {
             match record {
                 Record::Event(event) => ctx.replicate_apply(name, event),
                 // Nobody gets to see it, but the change counts for the RDB file's save points.
                 Record::Nobody | Record::AsItCame => ctx.replicate_verbatim(),
             }
-            ctx.signal_modified(name);
+            if !is_signalled {
+                ctx.signal_modified(name);
+            }
             for kind in kinds.iter() {
                 let class = if kind == Kind::Remove { notify::GENERIC } else { notify::MODULE };
                 ctx.notify(class, kind.name(), name);
@@ -210,8 +271,17 @@ impl World for RedisWorld<'_> {
 
 /// An open key, and the tube in it.
 pub(super) struct RedisKey {
-    raw: Option<RawKey>,
+    raw: Raw,
     tube: Option<NonNull<Tube>>,
+}
+
+/// The key itself.
+enum Raw {
+    /// There is none.
+    None,
+    Open(RawKey),
+    /// It was open before in the same turn of the port, under this name.
+    Remembered(Ctx, Rc<OwnedString>),
 }
 
 impl Key for RedisKey {
@@ -227,7 +297,7 @@ impl Key for RedisKey {
     }
 
     fn create(&mut self, tube: Tube) {
-        let Some(raw) = &self.raw else { return };
+        let Raw::Open(raw) = &self.raw else { return };
         let value = datatype::into_value(tube);
         if raw.set_value(state::data_type(), value.as_ptr().cast()) {
             self.tube = Some(value);
@@ -238,8 +308,12 @@ impl Key for RedisKey {
 
     fn remove(&mut self) {
         self.tube = None;
-        if let Some(raw) = &self.raw {
-            raw.delete();
+        match &self.raw {
+            Raw::None => {}
+            Raw::Open(raw) => raw.delete(),
+            Raw::Remembered(ctx, name) => {
+                ctx.open_to_change(name.as_ptr()).iter().for_each(RawKey::delete);
+            }
         }
     }
 }

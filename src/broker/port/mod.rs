@@ -147,11 +147,20 @@ impl Broker {
             self.port.iter_mut().for_each(|port| port.sweep = Some(None));
         }
         let Some(port) = &mut self.port else { return };
-        if let Some((name, from)) = port.whereabouts.next_unnoted() {
-            port.note_slice(world, &name, from);
+        if port.whereabouts.next_unnoted().is_some() {
+            port.note_slice(world, TUBES, JOBS);
         } else if port.sweep.is_some() {
             port.sweep_slice(world);
         }
+    }
+
+    /// A data set was loaded. Hears of it, and notes all of its jobs for the port at once, which adds a little to the
+    /// time that loading took: as long as many tubes are not noted, each of them is asked for a job of which only the id
+    /// is known.
+    pub fn loaded<W: World>(&mut self, world: &mut W) {
+        self.catch_up(world);
+        let Some(port) = &mut self.port else { return };
+        port.note_slice(world, usize::MAX, usize::MAX);
     }
 
     /// The tube that holds the job `id` in the port's database, if any does. Where several do: the one that the
@@ -303,12 +312,12 @@ impl Broker {
 
     /// The reservation of the job `id` of this database that is bound to this client.
     pub fn held(&self, client: u64, db: u32, id: u64) -> Option<Bound> {
-        self.sessions.held(client, id).filter(|held| self.names.db_of(held.uid) == Some(db))
+        self.sessions.held(client, id).filter(|held| self.names.db_of(held.uid) == Some(db)).cloned()
     }
 
     /// The reservation bound to this client that ends first, if it is one that still holds.
     pub fn soonest_held<W: World>(&mut self, world: &mut W, client: u64, now_ms: u64) -> Option<Bound> {
-        while let Some(held) = self.sessions.soonest(client) {
+        while let Some(held) = self.sessions.soonest(client).cloned() {
             let key = self.names.db_of(held.uid).and_then(|db| world.open(db, &held.name, Access::Look).ok());
             let job = key.as_ref().and_then(Key::tube).and_then(|tube| tube.job(held.id));
             let reservation =
@@ -389,14 +398,29 @@ fn holds<W: World>(world: &mut W, db: u32, name: &Name, id: u64) -> bool {
 }
 
 impl PortIndex {
-    /// Notes a slice of a tube's jobs.
-    fn note_slice<W: World>(&mut self, world: &mut W, name: &Name, from: u64) {
+    /// Notes a slice of what is not noted yet: about so many jobs, of at most so many tubes.
+    fn note_slice<W: World>(&mut self, world: &mut W, tubes: usize, mut jobs: usize) {
+        for _ in 0..tubes {
+            let Some((name, from)) = self.whereabouts.next_unnoted() else { return };
+            let seen = self.note_tube(world, &name, from, jobs);
+            jobs = jobs.saturating_sub(seen);
+            if jobs == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Notes a slice of a tube's jobs. Returns how many it has looked at.
+    fn note_tube<W: World>(&mut self, world: &mut W, name: &Name, from: u64, jobs: usize) -> usize {
         let Ok(key) = world.open(self.db, name, Access::Look) else {
-            return self.whereabouts.gone(name);
+            self.whereabouts.gone(name);
+            return 0;
         };
+        let mut seen = 0;
         let mut doubtful = Vec::new();
         let next = key.tube().and_then(|tube| {
-            tube.scan(from, None, JOBS, |job| {
+            tube.scan(from, None, jobs, |job| {
+                seen += 1;
                 if !self.whereabouts.offer(name, job.id) {
                     doubtful.push(job.id);
                 }
@@ -416,6 +440,7 @@ impl PortIndex {
         if is_twin {
             self.whereabouts.is_twin(name);
         }
+        seen
     }
 
     /// Sweeps away a slice of the notes that lead nowhere.

@@ -31,7 +31,7 @@ use crate::broker::{Broker, End};
 
 use super::api::{self, Ctx, Ready, RedisModuleInfoCtx, flag, info_field};
 use super::state::{State, now_ms};
-use super::world::RedisWorld;
+use super::world::{Last, RedisWorld};
 use flow::on_turn;
 use gates::Memory;
 use listen::on_input;
@@ -73,6 +73,8 @@ struct Connection {
 struct Inside {
     port: Port,
     memory: Memory,
+    /// The tube that was last worked on.
+    last: Last,
 }
 
 /// Where the port listens.
@@ -218,7 +220,10 @@ impl Door {
             connection.sending = true;
             self.woken.push(fd);
         }
-        self.run_soon(fd);
+        // What has output goes on when that was sent.
+        if connection.session.output().is_empty() {
+            self.run_soon(fd);
+        }
     }
 
     /// Whether there is something to be done before the server sleeps.
@@ -351,6 +356,6 @@ impl State {
         let port = Port::new(settings, &mut self.broker, &mut world);
         drop(world);
         let memory = Memory::new(&self.door.settings.user);
-        self.door.inside = Some(Box::new(Inside { port, memory }));
+        self.door.inside = Some(Box::new(Inside { port, memory, last: Last::default() }));
     }
 }

@@ -36,7 +36,7 @@ impl State {
             let mut world = RedisWorld::outside(ctx, &mut self.waits, &mut self.door, &self.listeners);
             self.broker.catch_up(&mut world);
         }
-        let Inside { port, memory } = &mut *inside;
+        let Inside { port, memory, last } = &mut *inside;
         let mut is_on = None;
         if self.door.has_new() {
             is_on = Some(is_user_on(ctx, memory));
@@ -51,9 +51,11 @@ impl State {
                 self.door.complain("phean.port refuses a connection: phean.user is off, or missing");
             }
             if !connection.broken {
+                let (waits, door) = (&mut self.waits, &mut self.door);
                 let mut world =
-                    RedisWorld::of_port(ctx, flags, &mut self.waits, &mut self.door, &self.listeners);
+                    RedisWorld::of_port(ctx, flags, waits, door, &self.listeners, std::mem::take(last));
                 port.run(&mut connection.session, &mut self.broker, &mut world, &mut gates, now_ms());
+                *last = world.take_last();
             }
             let is_empty = connection.session.output().is_empty();
             let is_over = connection.broken || (connection.session.is_over() && is_empty);
@@ -73,6 +75,7 @@ impl State {
             }
             self.door.watch_input(fd);
         }
+        last.leave();
         self.door.inside = Some(inside);
     }
 }
