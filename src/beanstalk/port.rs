@@ -8,7 +8,7 @@ use crate::broker::{Broker, DEFAULT, End, Name, Tie, Watched, World};
 use super::answer::INTERNAL_ERROR;
 use super::gates::Gates;
 use super::run::Run;
-use super::session::{Session, Stage};
+use super::session::{Session, Stage, Waiting};
 
 /// How the port is set up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -164,5 +164,19 @@ impl Port {
             End::Jobs(_, []) | End::TimedOut => session.stage = Stage::Woken(waiting),
             End::Denied => session.output.push(INTERNAL_ERROR),
         }
+    }
+
+    /// Ends a session's wait, if it waits, with an error: the server has become a replica, say, and will not give
+    /// out jobs. [Run](Port::run) the session next, if it [has work](Session::has_work).
+    pub fn interrupt(&mut self, session: &mut Session, broker: &mut Broker) {
+        let (Stage::Waiting(Waiting { number, .. }) | Stage::Woken(Waiting { number, .. })) = session.stage
+        else {
+            return;
+        };
+        self.waiters.remove(&number);
+        broker.leave(number);
+        session.stage = Stage::Command;
+        session.needs(1);
+        session.output.push(INTERNAL_ERROR);
     }
 }

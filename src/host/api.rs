@@ -12,8 +12,8 @@ use std::ptr::{self, NonNull};
 use redis_module::raw;
 
 pub(super) use raw::{
-    RedisModuleBlockedClient as BlockedClient, RedisModuleCmdFunc as CmdFunc, RedisModuleCtx,
-    RedisModuleDigest, RedisModuleEvent, RedisModuleIO, RedisModuleInfoCtx, RedisModuleKey,
+    RedisModuleBlockedClient as BlockedClient, RedisModuleCmdFunc as CmdFunc, RedisModuleCommandFilterCtx,
+    RedisModuleCtx, RedisModuleDigest, RedisModuleEvent, RedisModuleIO, RedisModuleInfoCtx, RedisModuleKey,
     RedisModuleKeyOptCtx, RedisModuleString, RedisModuleType,
 };
 
@@ -535,6 +535,27 @@ pub(super) fn has_database(ctx: Ctx, db: u32) -> bool {
     // SAFETY: the context is freed once, here.
     unsafe { api!(RedisModule_FreeThreadSafeContext(own)) };
     found
+}
+
+/// A function that Redis calls before each command.
+pub(super) struct Filter(NonNull<raw::RedisModuleCommandFilter>);
+
+/// A filter is not called for the commands that its own module runs.
+const NOT_FOR_SELF: c_int = 1;
+
+impl Filter {
+    /// Has Redis call this function before each command but those that we run; `None` if it refuses.
+    pub(super) fn add(ctx: Ctx, filter: raw::RedisModuleCommandFilterFunc) -> Option<Filter> {
+        // SAFETY: see the head of this file; the function has the signature of a filter.
+        NonNull::new(unsafe { api!(RedisModule_RegisterCommandFilter(ctx.0, filter, NOT_FOR_SELF)) })
+            .map(Filter)
+    }
+
+    /// Ends this.
+    pub(super) fn remove(self, ctx: Ctx) {
+        // SAFETY: see the head of this file; the filter was added once, and is removed once.
+        unsafe { api!(RedisModule_UnregisterCommandFilter(ctx.0, self.0.as_ptr())) };
+    }
 }
 
 /// Whether a user may run a command, its keys included.

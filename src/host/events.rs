@@ -142,9 +142,9 @@ fn about_to_sleep(ctx: Ctx) {
     state::enter(|state| {
         state.timer.about_to_sleep = true;
         state.broker.lift_ids(state::take_highest_id());
-        let has_sessions = state.door.has_work();
-        if has_sessions {
-            state.run_sessions(ctx);
+        let flags = if state.door.has_work() { Some(ctx.flags()) } else { None };
+        if let Some(flags) = flags {
+            state.run_sessions(ctx, flags);
         }
         if state::has_news() || state.broker.has_deliveries() {
             let mut world = RedisWorld::outside(ctx, &mut state.waits, &mut state.door, &state.listeners);
@@ -153,7 +153,7 @@ fn about_to_sleep(ctx: Ctx) {
         state.waits.release();
         state.settle(ctx);
         if state.door.has_work() {
-            state.door.settle(ctx);
+            state.door.settle(flags.unwrap_or_else(|| ctx.flags()));
         }
     });
 }

@@ -313,6 +313,13 @@ impl Driver {
         self.run(connection);
     }
 
+    /// Ends a wait as the host does on a server that has become a replica.
+    pub fn interrupt(&mut self, connection: Connection) {
+        let session = self.sessions.get_mut(&connection).expect("an open connection");
+        self.port.interrupt(session, &mut self.server.broker);
+        self.settle();
+    }
+
     /// A field of `stats`, asked by a connection of its own.
     pub fn stat_of_other(&mut self, field: &str) -> String {
         let other = self.connect();

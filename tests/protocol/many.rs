@@ -123,6 +123,21 @@ fn ids_are_found_among_thousands_of_tubes() {
 }
 
 #[test]
+fn jobs_that_were_loaded_are_noted_before_anybody_asks() {
+    let mut driver = Driver::new();
+    for n in 0..300 {
+        driver.phean(&format!("MPUT t{n} 5 a b c d e"));
+    }
+    let (broker, world) = (&mut driver.server.broker, &mut driver.server.world);
+    broker.open_port(world, 0);
+    assert_eq!(broker.notes(), 0, "the port has just been opened");
+    broker.loaded(world);
+    assert_eq!(broker.notes(), 1_500);
+    let c = driver.connect();
+    assert_eq!(driver.stat(c, "stats-job 1499", "tube"), "\"t299\"");
+}
+
+#[test]
 fn notes_of_jobs_that_went_without_a_word_are_swept_away() {
     let mut driver = Driver::new();
     let c = driver.connect();

@@ -179,6 +179,16 @@ fn a_waiter_that_vanishes_before_it_was_told_gives_the_job_back() {
 }
 
 #[test]
+fn a_wait_can_be_interrupted() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    driver.say(c, "reserve\nlist-tube-used");
+    driver.interrupt(c);
+    assert_eq!(driver.read(c), "INTERNAL_ERROR\r\nUSING default\r\n");
+    assert_eq!(driver.stat(c, "stats", "current-waiting"), "0");
+}
+
+#[test]
 fn jobs_that_are_due_together_go_in_the_order_of_their_times() {
     let mut driver = Driver::new();
     let (a, b, c) = (driver.connect(), driver.connect(), driver.connect());

@@ -1,17 +1,19 @@
 //! What Redis checks before it runs a client's command, checked for the commands of the port.
 //!
-//! Answers hold for one batch: everything that the sessions do between two sleeps of the server.
+//! Answers hold for one batch: everything that the sessions do between two sleeps of the server. Those about rights hold
+//! for as long as Redis runs no other command, since it takes one to change them.
 
 use std::cell::Cell;
 use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::api::{self, Answer, Ctx, OwnedString, flag};
+use super::super::api::{self, Answer, Ctx, Filter, OwnedString, RedisModuleCommandFilterCtx, flag};
 use crate::beanstalk::{Facts, Gates, Refusal, Trouble};
 use crate::commands::quoted;
 
 use super::facts;
 
-/// So many answers about rights are kept in one batch.
+/// So many answers about rights, and about slots, are kept.
 const RIGHTS: usize = 32;
 
 /// At most one line of the log tells of refusals in so many milliseconds.
@@ -25,8 +27,10 @@ pub(super) struct Memory {
     /// The commands that were asked about, as strings of Redis.
     commands: Vec<(&'static str, OwnedString)>,
     rights: Vec<Right>,
-    /// How many of them are of this batch.
+    /// How many of them hold.
     rights_used: usize,
+    /// What tells that Redis runs commands.
+    filter: Option<Filter>,
     /// The tubes that are asked about in this batch, in a cluster.
     slots: Vec<(Box<[u8]>, bool)>,
     /// Whether Redis has let writes through, and nothing has happened since that could change that.
@@ -50,6 +54,7 @@ impl Memory {
             commands: Vec::new(),
             rights: Vec::new(),
             rights_used: 0,
+            filter: None,
             slots: Vec::new(),
             is_open: false,
             quiet_until_ms: 0,
@@ -60,6 +65,7 @@ impl Memory {
 
     pub(super) fn set_user(&mut self, user: &str) {
         self.user = OwnedString::new(user.as_bytes());
+        self.rights_used = 0;
     }
 
     pub(super) fn user(&self) -> &OwnedString {
@@ -67,7 +73,7 @@ impl Memory {
     }
 
     /// Whether the port's user may run this command on this tube.
-    pub(super) fn may_use(&mut self, command: &'static str, tube: &[u8]) -> bool {
+    fn may_use(&mut self, command: &'static str, tube: &[u8]) -> bool {
         let known = self.rights.iter().take(self.rights_used);
         let mut known = known.filter(|right| right.command == command && *right.tube == *tube);
         if let Some(right) = known.next() {
@@ -99,10 +105,33 @@ impl Memory {
         self.is_open = false;
     }
 
-    /// What was found out holds no longer: rights and slots may have changed.
-    pub(super) fn forget(&mut self) {
-        self.rights_used = 0;
+    /// What may have changed since the last batch is to be asked again.
+    fn forget(&mut self) {
+        self.forget_rights();
         self.slots.clear();
+    }
+
+    fn forget_rights(&mut self) {
+        if self.filter.is_none() || HAS_RUN.load(Ordering::Relaxed) {
+            HAS_RUN.store(false, Ordering::Relaxed);
+            self.rights_used = 0;
+        }
+    }
+
+    /// Whether the port's user may still have a job of this tube.
+    pub(super) fn may_have(&mut self, tube: &[u8]) -> bool {
+        self.forget_rights();
+        self.may_use("PHEAN.RESERVE", tube)
+    }
+
+    /// Has Redis tell that it runs commands.
+    pub(super) fn listen(&mut self, ctx: Ctx) {
+        self.filter = Filter::add(ctx, Some(on_command));
+    }
+
+    /// The end: Redis need not tell any longer.
+    pub(super) fn end(self, ctx: Ctx) {
+        self.filter.into_iter().for_each(|filter| filter.remove(ctx));
     }
 
     /// Tells the log, but not too often.
@@ -227,6 +256,14 @@ impl Gates for Gatekeeper<'_> {
     fn facts(&mut self) -> Facts {
         self.memory.facts.now(self.now_ms.saturating_sub(self.started_ms) / 1000)
     }
+}
+
+/// Whether Redis has run a command since this was last asked. Other modules may run one in a thread of their own, while
+/// they hold the lock of Redis.
+static HAS_RUN: AtomicBool = AtomicBool::new(true);
+
+unsafe extern "C" fn on_command(_: *mut RedisModuleCommandFilterCtx) {
+    HAS_RUN.store(true, Ordering::Relaxed);
 }
 
 thread_local! {

@@ -24,6 +24,7 @@ mod socket;
 mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ffi::c_int;
 use std::os::fd::RawFd;
 
 use crate::beanstalk::{Port, PortSettings, Session};
@@ -187,9 +188,8 @@ impl Door {
     }
 
     /// Whether the port's user may still have a job of this tube.
-    pub(super) fn may_have(&self, name: &[u8]) -> bool {
-        let inside = self.inside.as_ref();
-        inside.is_some_and(|inside| api::user_may_run(inside.memory.user(), &[b"PHEAN.RESERVE", name]))
+    pub(super) fn may_have(&mut self, name: &[u8]) -> bool {
+        self.inside.as_mut().is_some_and(|inside| inside.memory.may_have(name))
     }
 
     /// A connection's wait is over.
@@ -221,7 +221,7 @@ impl Door {
             self.woken.push(fd);
         }
         // What has output goes on when that was sent.
-        if connection.session.output().is_empty() {
+        if self.at(fd).is_some_and(|connection| connection.session.output().is_empty()) {
             self.run_soon(fd);
         }
     }
@@ -242,9 +242,9 @@ impl Door {
 
     /// What was done is told: at once if no append-only file is written, else once it was written, which Redis does
     /// after this.
-    pub(super) fn settle(&mut self, ctx: Ctx) {
+    pub(super) fn settle(&mut self, flags: c_int) {
         if self.has_answers() {
-            if ctx.has(flag::AOF) {
+            if flags & flag::AOF != 0 {
                 self.turn_event_loop();
             } else {
                 self.send_all();
@@ -329,6 +329,7 @@ impl State {
             self.door.close_all(&mut self.broker, why);
             if let Some(inside) = self.door.inside.take() {
                 inside.port.end(&mut self.broker);
+                inside.memory.end(ctx);
             }
         }
         if !settings.is_on() {
@@ -355,7 +356,8 @@ impl State {
         let mut world = RedisWorld::outside(ctx, &mut self.waits, &mut self.door, &self.listeners);
         let port = Port::new(settings, &mut self.broker, &mut world);
         drop(world);
-        let memory = Memory::new(&self.door.settings.user);
+        let mut memory = Memory::new(&self.door.settings.user);
+        memory.listen(ctx);
         self.door.inside = Some(Box::new(Inside { port, memory, last: Last::default() }));
     }
 }

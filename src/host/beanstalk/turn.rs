@@ -1,6 +1,6 @@
 //! The turns of the sessions.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::os::fd::RawFd;
 
 use crate::beanstalk::Port;
@@ -18,7 +18,7 @@ const POLL_MS: u64 = 10;
 
 impl State {
     /// Runs the sessions that have something to do, each of them a while. Nothing runs while clients are paused.
-    pub(in crate::host) fn run_sessions(&mut self, ctx: Ctx) {
+    pub(in crate::host) fn run_sessions(&mut self, ctx: Ctx, flags: c_int) {
         self.open_port(ctx);
         if let Some(why) = self.door.closing.take() {
             self.door.close_all(&mut self.broker, why);
@@ -27,7 +27,6 @@ impl State {
         if self.door.due.is_empty() {
             return;
         }
-        let flags = ctx.flags();
         if flags & flag::MASTER != 0 && api::avoid_replica_traffic() {
             return self.door.poll(ctx);
         }
@@ -41,8 +40,12 @@ impl State {
         if self.door.has_new() {
             is_on = Some(is_user_on(ctx, memory));
         }
-        let mut gates = Gatekeeper::new(ctx, flags, now_ms(), self.started_ms, memory);
-        for _ in 0..self.door.due.len() {
+        let mut at_ms = now_ms();
+        let mut gates = Gatekeeper::new(ctx, flags, at_ms, self.started_ms, memory);
+        for index in 0..self.door.due.len() {
+            if index > 0 {
+                at_ms = now_ms();
+            }
             let Some(fd) = self.door.due.pop_front() else { break };
             let Some(mut connection) = self.door.slot(fd).and_then(Option::take) else { continue };
             connection.due = false;
@@ -54,7 +57,7 @@ impl State {
                 let (waits, door) = (&mut self.waits, &mut self.door);
                 let mut world =
                     RedisWorld::of_port(ctx, flags, waits, door, &self.listeners, std::mem::take(last));
-                port.run(&mut connection.session, &mut self.broker, &mut world, &mut gates, now_ms());
+                port.run(&mut connection.session, &mut self.broker, &mut world, &mut gates, at_ms);
                 *last = world.take_last();
             }
             let is_empty = connection.session.output().is_empty();
