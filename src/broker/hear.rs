@@ -1,6 +1,7 @@
 //! Following what happens outside: keys that come and go without a command of ours, databases that are emptied
 //! or change places, clients that vanish, and events that a primary or the append-only file sends.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::codec::{self, Corrupt};
@@ -16,6 +17,15 @@ pub enum Refused {
     WrongType,
     /// The event makes no sense, or not for this tube.
     Corrupt(Corrupt),
+}
+
+/// Where a database is once two of them have changed places.
+fn swapped(db: u32, a: u32, b: u32) -> u32 {
+    match db {
+        _ if db == a => b,
+        _ if db == b => a,
+        _ => db,
+    }
 }
 
 impl fmt::Display for Refused {
@@ -71,37 +81,53 @@ impl Broker {
     }
 
     /// Hears everything that has happened. Keys that appeared are looked at last, where they are by then: what is
-    /// in them now is all that counts, and one that went again meanwhile must not be counted in its stead.
+    /// in them now is all that counts, and one that went again meanwhile must not be counted in its stead. Those that
+    /// are out of [sight](World::sight) are looked at when they are not.
     #[inline]
     pub fn catch_up<W: World>(&mut self, world: &mut W) {
         // Every command asks, and mostly there is none.
-        if world.has_news() {
+        if world.has_news() || !self.unseen.is_empty() {
             self.hear_all(world);
         }
     }
 
     #[cold]
     fn hear_all<W: World>(&mut self, world: &mut W) {
-        let mut here = Vec::new();
+        let mut here: Vec<(u32, Box<[u8]>)> = Vec::new();
+        if world.sight().is_none() {
+            here.extend(std::mem::take(&mut self.unseen));
+        }
         loop {
             while let Some(news) = world.next_news() {
                 match news {
                     News::Here { db, name } => here.push((db, name)),
                     News::Swapped(a, b) => {
-                        here.iter_mut().for_each(|(db, _)| match *db {
-                            _ if *db == a => *db = b,
-                            _ if *db == b => *db = a,
-                            _ => {}
-                        });
+                        here.iter_mut().for_each(|(db, _)| *db = swapped(*db, a, b));
+                        let unseen = std::mem::take(&mut self.unseen).into_iter();
+                        self.unseen = unseen.map(|(db, name)| (swapped(db, a, b), name)).collect();
                         self.hear(world, news);
                     }
                     news => self.hear(world, news),
                 }
             }
+            let next = match world.sight() {
+                None => here.pop(),
+                Some(names) => {
+                    self.unseen.extend(here.drain(..));
+                    self.next_of(names)
+                }
+            };
             // To look at a key may end its life, which is news again.
-            let Some((db, name)) = here.pop() else { return };
+            let Some((db, name)) = next else { return };
             self.find(world, db, &name);
         }
+    }
+
+    /// A key that appeared out of sight, and has one of these names.
+    fn next_of(&mut self, names: &[&[u8]]) -> Option<(u32, Box<[u8]>)> {
+        let dbs: BTreeSet<u32> = self.unseen.iter().map(|(db, _)| *db).collect();
+        let mut places = dbs.iter().flat_map(|db| names.iter().map(|name| (*db, Box::from(*name))));
+        places.find_map(|place| self.unseen.take(&place))
     }
 
     /// Takes note of what happened outside. Changes nothing there: what follows, follows at the next tick.

@@ -33,7 +33,7 @@ mod tick;
 mod watched;
 mod world;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 pub use hear::Refused;
 pub use line::Wait;
@@ -107,6 +107,8 @@ pub struct Broker {
     line: Line,
     sessions: Sessions,
     give_backs: VecDeque<GiveBack>,
+    /// Keys that appeared out of [sight](World::sight) and are still to be looked at.
+    unseen: BTreeSet<(u32, Box<[u8]>)>,
     /// How far a walk over all tubes has come that looks at each one's deadline anew.
     sweep: Option<Option<(u32, Name)>>,
     totals: Totals,
@@ -129,6 +131,7 @@ impl Broker {
             line: Line::default(),
             sessions: Sessions::default(),
             give_backs: VecDeque::new(),
+            unseen: BTreeSet::new(),
             sweep: None,
             totals: Totals::default(),
             peeks: 0,
@@ -270,7 +273,7 @@ impl Broker {
 
     /// Whether [`Broker::deliver`] has something to do.
     pub fn has_deliveries(&self) -> bool {
-        self.line.has_granted()
+        self.line.has_granted() || !self.unseen.is_empty()
     }
 
     /// Starts a walk over all tubes that looks at each one's deadline anew.

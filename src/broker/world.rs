@@ -119,6 +119,12 @@ pub trait World {
     /// those who listen to its notifications. The key is closed by then.
     fn commit(&mut self, db: u32, name: &[u8], record: Record<'_>, kinds: Kinds);
 
+    /// The only names, of the running command's database, under which keys can be found at this moment; `None` if all
+    /// can be. In a cluster, newer servers look for keys only among those of the running command's slot.
+    fn sight(&self) -> Option<&[&[u8]]> {
+        None
+    }
+
     /// Whether something has happened outside that the broker has not heard of.
     fn has_news(&self) -> bool;
 

@@ -145,6 +145,9 @@ impl State {
         let db = ctx.selected_db();
         let (waits, door, listeners) = (&mut self.waits, &mut self.door, &self.listeners);
         let mut world = RedisWorld::in_command(ctx, flags, db, waits, door, listeners, arguments);
+        if flags & flag::CLUSTER != 0 && command.keys != Keys::None && arguments.bytes.len() > 1 {
+            world = world.narrow();
+        }
         self.broker.catch_up(&mut world);
         self.broker.lift_ids(state::take_highest_id());
         let done = commands::run(

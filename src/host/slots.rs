@@ -4,8 +4,8 @@
 //! node. Of ours it knows no keys, and would let them wait where no job ever comes. So some ten times a second a
 //! part of those who wait is looked at, and whoever waits in vain is told what Redis would say: `MOVED`, which
 //! client libraries follow. As in Redis, a slot that is being migrated is served here until it is gone, and one that
-//! is being imported is served already. While the cluster is down Redis ends its clients' waits itself, ours
-//! included, but not those at the beanstalk port.
+//! is being imported is served already. While the cluster is down nobody is kept waiting: Redis sees to that itself, for
+//! our clients too, but newer Valkey does not, and neither knows those at the beanstalk port.
 
 use std::collections::BTreeMap;
 
@@ -114,7 +114,7 @@ impl Places {
 }
 
 impl Away {
-    /// What a Redis client is told; nothing if Redis does that. Some clients reach the nodes by TLS.
+    /// What a Redis client is told. Some clients reach the nodes by TLS.
     fn error(&self, ctx: Ctx, client: u64) -> Option<String> {
         match self {
             Away::Moved { slot, endpoint, port, tls_port } => {
@@ -123,7 +123,7 @@ impl Away {
                 Some(format!("MOVED {slot} {endpoint}:{port}"))
             }
             Away::Unserved => Some("CLUSTERDOWN Hash slot not served".into()),
-            Away::Down => None,
+            Away::Down => Some("CLUSTERDOWN The cluster is down".into()),
         }
     }
 }

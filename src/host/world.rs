@@ -76,6 +76,8 @@ pub(super) struct RedisWorld<'a> {
     command: Option<c_int>,
     first_db: u32,
     selected_db: u32,
+    /// Whether only keys that are arguments can be found.
+    is_narrow: bool,
 }
 
 impl<'a> RedisWorld<'a> {
@@ -100,7 +102,15 @@ impl<'a> RedisWorld<'a> {
             command: Some(flags),
             first_db: db,
             selected_db: db,
+            is_narrow: false,
         }
+    }
+
+    /// A command of a cluster that names keys is running: Redis 8 and Valkey look for any key in its slot, whatever
+    /// slot the key is in, so only those that it names are safe to ask for.
+    pub(super) fn narrow(mut self) -> RedisWorld<'a> {
+        self.is_narrow = true;
+        self
     }
 
     /// The world of commands that came to the beanstalk port, with what the last such world remembers of the same
@@ -234,6 +244,10 @@ impl World for RedisWorld<'_> {
                 ctx.notify(class, kind.name(), name);
             }
         });
+    }
+
+    fn sight(&self) -> Option<&[&[u8]]> {
+        self.is_narrow.then_some(self.arguments.bytes)
     }
 
     fn has_news(&self) -> bool {

@@ -79,11 +79,13 @@ impl Kept {
     }
 
     /// Whoever waited at the primary that has become a replica is told so, and disconnected. Sentinel kills all its
-    /// clients in the same moment, which some learn of before the answer has left.
+    /// clients in the same moment, which some learn of before the answer has left; newer servers of a cluster say where
+    /// the tube is now.
     pub fn waiters_are_unblocked(&mut self) {
         for waiter in self.waiters.drain(..) {
             let error = waiter.join().expect_err("nobody is served by a replica");
-            assert!(error.code() == Some("UNBLOCKED") || error.is_connection_dropped(), "{error}");
+            let is_told = [Some("UNBLOCKED"), Some("MOVED")].contains(&error.code());
+            assert!(is_told || error.is_connection_dropped(), "{error}");
         }
     }
 

@@ -196,8 +196,8 @@ fn workers_whose_slot_nobody_serves_are_told() {
     assert_eq!(on_foo.job().1, "z");
 }
 
-/// Redis tells its clients, a module's as well. At the beanstalk port a worker would have waited on, and been served
-/// by a node that its cluster may have replaced.
+/// Redis tells its clients, a module's as well, but newer Valkey does not. At the beanstalk port a worker would have
+/// waited on with either, and been served by a node that its cluster may have replaced.
 #[test]
 fn workers_are_told_when_their_cluster_is_down() {
     if !has_module() {

@@ -3,8 +3,8 @@
 use crate::dataset::{counts, index_is_right, restore, stat, total, total_counts, tubes};
 use crate::harness::{Server, has_module};
 use crate::raw::Raw;
-use crate::reply::{array, bytes, cmd, int, ok_int, reserved, run, text};
-use crate::waiting::eventually;
+use crate::reply::{array, bytes, cmd, int, map, ok_int, reserved, run, text};
+use crate::waiting::{Blocked, eventually};
 use redis::{Connection, Value};
 
 /// A tube with a job in every state. The delay and the reservation end after so many seconds.
@@ -380,4 +380,55 @@ fn big_tubes_go_in_the_background() {
         assert!(total_counts(&mut con)[0] <= 2, "{deed}");
         run(&mut con, "DEL s t");
     }
+}
+
+/// Newer servers keep the keys of each slot apart, and look for every key among those of the running command's slot.
+/// A tube that had appeared was looked at by the next command, whatever its slot was, and not found: nobody listed it,
+/// and its delays were never over, until some command named it. Resharding under load on Valkey 8.1 showed it.
+#[test]
+fn in_a_cluster_tubes_that_appear_right_before_a_command_of_another_slot_are_known() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&["cluster-enabled yes"]);
+    let mut con = server.connect();
+    run(&mut con, "CLUSTER ADDSLOTSRANGE 0 16383");
+    eventually(|| text(&run(&mut con, "CLUSTER INFO")).contains("cluster_state:ok"));
+    // foo is in slot 12182, bar in slot 5061.
+    run(&mut con, "PHEAN.PUT foo x DELAY 1");
+    let dump = bytes(&run(&mut con, "DUMP foo"));
+    run(&mut con, "DEL foo");
+    let worker = Blocked::start(&server, &["PHEAN.RESERVE", "foo", "TIMEOUT", "10"]);
+
+    let mut pipe = redis::pipe();
+    pipe.cmd("RESTORE").arg("foo").arg(0).arg(&dump);
+    pipe.cmd("PHEAN.PUT").arg("bar").arg("y");
+    pipe.cmd("PHEAN.PEEK").arg("{foo}s").arg("READY");
+    pipe.cmd("PHEAN.TUBES").cmd("PHEAN.STATS");
+    let replies: Vec<Value> = pipe.query(&mut con).expect("all is answered");
+    assert_eq!(array(&replies[3]).iter().map(text).collect::<Vec<_>>(), ["bar", "foo"]);
+    let stats = map(&replies[4]);
+    assert_eq!([int(&stats["current-jobs-ready"]), int(&stats["current-jobs-delayed"])], [1, 1]);
+    assert_eq!(reserved(&worker.join().unwrap()).expect("its delay is over").body, b"x");
+
+    // Named by a command itself, gone again, renamed: in each case what is there is known, and counted once.
+    let mut pipe = redis::pipe();
+    pipe.cmd("RESTORE").arg("{foo}2").arg(0).arg(&dump);
+    pipe.cmd("RESTORE").arg("{foo}3").arg(0).arg(&dump);
+    pipe.cmd("RESTORE").arg("{foo}4").arg(0).arg(&dump);
+    pipe.cmd("PHEAN.PUT").arg("bar").arg("y");
+    pipe.cmd("PHEAN.PUT").arg("{foo}2").arg("y");
+    pipe.cmd("DEL").arg("{foo}3");
+    pipe.cmd("PHEAN.PUT").arg("bar").arg("y");
+    pipe.cmd("RENAME").arg("{foo}4").arg("{foo}5");
+    pipe.cmd("PHEAN.PUT").arg("bar").arg("y");
+    pipe.cmd("PHEAN.MRESERVE").arg(2).arg("{foo}4").arg("{foo}5");
+    pipe.cmd("PHEAN.PUT").arg("bar").arg("y");
+    let _: Vec<Value> = pipe.query(&mut con).expect("all is answered");
+    let names = array(&run(&mut con, "PHEAN.TUBES"));
+    assert_eq!(names.iter().map(text).collect::<Vec<_>>(), ["bar", "foo", "{foo}2", "{foo}5"]);
+    let sums = ["bar", "foo", "{foo}2", "{foo}5"].map(|tube| counts(&mut con, tube));
+    let sum: Vec<i64> = (0..4).map(|state| sums.iter().map(|counts| counts[state]).sum()).collect();
+    assert_eq!(total_counts(&mut con).to_vec(), sum);
+    assert_eq!([counts(&mut con, "{foo}2"), counts(&mut con, "{foo}5")], [[2, 0, 0, 0], [0, 0, 1, 0]]);
 }
