@@ -42,7 +42,7 @@ bench-quick: ## the same with fewer rounds and jobs, in a minute, without drawin
 	cargo build --release
 	ulimit -S -n "$$(ulimit -H -n)" && cargo bench --bench compare -- --quick
 
-matrix: ## the server tests on Redis 8 and Valkey too, unpacked from Debian's packages (installs nothing)
+matrix: ## the server and cluster tests on Redis 8 and Valkey too, unpacked from Debian's packages (installs nothing)
 	@scripts/deps.sh run
 	@scripts/matrix.sh
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make matrix`: the server tests on each server that phean supports, with one and the same module. Besides this
+# `make matrix`: the server and cluster tests on each server that phean supports, with one and the same module. Besides this
 # machine's own redis-server these are Debian's newer packages, taken from the mirror that this machine's apt uses.
 # Nothing is installed: they are unpacked, with the libraries they need, into the folder `matrix` beside the build.
 #
@@ -60,7 +60,7 @@ wrap() {
     loader=$(find "$root" -name 'ld-linux-*.so.*' -print -quit)
     libraries=$(find "$root" -name 'lib*.so*' -printf '%h\n' | sort -u | paste -s -d :)
     mkdir -p "$root/wrapped"
-    for tool in "$program" "${program/server/check-aof}" "${program/server/check-rdb}"; do
+    for tool in "$program" "${program/server/cli}" "${program/server/check-aof}" "${program/server/check-rdb}"; do
         printf '#!/bin/sh\nexec "%s" --library-path "%s" "%s" "$@"\n' \
             "$loader" "$libraries" "$root/usr/bin/$tool" >"$root/wrapped/$tool"
         chmod +x "$root/wrapped/$tool"
@@ -68,9 +68,14 @@ wrap() {
     echo "$root/wrapped/$program"
 }
 
+# sum WORD RESULTS: how many tests ended so, in both programs.
+sum() {
+    grep -oE "[0-9]+ $1" <<<"$2" | awk '{ sum += $1 } END { print sum + 0 }'
+}
+
 cargo build --release
 export PHEAN_TEST_MODULE=$target/release/libphean.so
-cargo test --test server --no-run
+cargo test --test server --test cluster --no-run
 mkdir -p "$folder"
 
 table=$(printf '%-14s %-18s %8s %8s %8s' server version passed failed seconds)
@@ -87,14 +92,14 @@ while read -r name release package program; do
     version=$("$server" --version | grep -o 'v=[^ ]*' | cut -d = -f 2)
     printf '\n==> %s %s\n' "$name" "$version"
     start=$SECONDS
-    PHEAN_TEST_SERVER=$server cargo test --test server -- ${FILTER:-} >"$folder/$name.log" 2>&1 || true
+    PHEAN_TEST_SERVER=$server cargo test --no-fail-fast --test server --test cluster -- ${FILTER:-} \
+        >"$folder/$name.log" 2>&1 || true
     result=$(grep -E '^test result:' "$folder/$name.log" || echo "test result: it did not end")
     echo "$result"
     grep -E '^test .* FAILED$' "$folder/$name.log" || true
-    [[ $result == "test result: ok."* ]] || failed=1
+    [[ $(grep -c '^test result: ok\.' <<<"$result") == 2 ]] || failed=1
     table+=$(printf '\n%-14s %-18s %8s %8s %8s' "$name" "$version" \
-        "$(grep -oE '[0-9]+ passed' <<<"$result" | cut -d ' ' -f 1)" \
-        "$(grep -oE '[0-9]+ failed' <<<"$result" | cut -d ' ' -f 1)" $((SECONDS - start)))
+        "$(sum passed "$result")" "$(sum failed "$result")" $((SECONDS - start)))
 done <<<"$servers"
 
 printf '\n%s\n' "$table"

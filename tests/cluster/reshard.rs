@@ -1,10 +1,10 @@
 //! Tubes with jobs in every state move from node to node while producers and workers go on.
 
-use crate::harness::has_module;
+use crate::harness::{Server, has_module};
 use crate::ledger::{Ledger, Now};
 use crate::load::{Load, StopAtEnd};
 use crate::nodes::Cluster;
-use crate::reply::int;
+use crate::reply::{err, int, run};
 use crate::rounds;
 use crate::states::{must_be_alike, must_be_exactly};
 use crate::waiting::eventually_some;
@@ -93,4 +93,20 @@ fn finish_what_is_held(cluster: &Cluster, ledger: &Ledger) -> usize {
     }
     ledger.must_be_clean();
     held.len()
+}
+
+/// Valkey 9 can also stream slots to another node, where the keys are then on both nodes for a while. The module must
+/// not say that it can do that: its timer would end reservations and delays at the node that does not serve them yet.
+#[test]
+fn slots_are_not_streamed_while_the_module_is_loaded() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&["cluster-enabled yes"]);
+    let mut con = server.connect();
+    run(&mut con, "CLUSTER ADDSLOTSRANGE 0 16383");
+    let id = "0".repeat(40);
+    let error = err(&mut con, &["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", "0", "1", "NODE", &id]);
+    let is_unknown = error.to_lowercase().contains("unknown subcommand");
+    assert!(is_unknown || error.contains("does not support atomic slot migration"), "{error}");
 }
