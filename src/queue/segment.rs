@@ -1,7 +1,8 @@
 //! About a hundred jobs packed together: the unit in which a tube grows, shrinks and is searched.
 //!
 //! ```text
-//! slots   [id created pri start ttr state] [..] [..]     24 bytes a job, in the order of ids
+//! slots   [id created start ttr state] [..] [..]         20 bytes a job, in the order of ids
+//! pris    pri pri pri ...                                4 bytes a job: what a search for the most urgent one reads
 //! bodies  body of slot 0 | body of slot 1 | body of slot 2 ...
 //! timings, reservations, histories                       only of the jobs that have them
 //! keys    for each order the smallest key among the jobs here
@@ -37,7 +38,6 @@ const DEAD: u8 = 4;
 struct Slot {
     id: u32,
     created: u32,
-    pri: u32,
     start: u32,
     ttr_ms: U48,
     state: u8,
@@ -234,6 +234,7 @@ pub(super) struct Segment {
     ready: u128,
     keys: [u64; ORDERS],
     slots: Vec<Slot>,
+    pris: Vec<u32>,
     bodies: Vec<u8>,
     timings: Sparse<PackedTiming>,
     reservations: Sparse<PackedReservation>,
@@ -253,6 +254,7 @@ impl Segment {
             ready: 0,
             keys: [NO_KEY; ORDERS],
             slots: Vec::new(),
+            pris: Vec::new(),
             bodies: Vec::new(),
             timings: Sparse::new(),
             reservations: Sparse::new(),
@@ -266,6 +268,7 @@ impl Segment {
     /// Empties the segment to be filled anew some time, and keeps its room, or only a `little` of it.
     pub(super) fn empty(&mut self, little: bool) {
         self.slots.clear();
+        self.pris.clear();
         self.bodies.clear();
         self.timings = Sparse::new();
         self.reservations.clear();
@@ -277,6 +280,7 @@ impl Segment {
         self.dead_first = 0;
         if little || self.bodies.capacity() > BODIES_TARGET {
             self.slots.shrink_to(16);
+            self.pris.shrink_to(16);
             self.bodies.shrink_to(1024);
         }
     }
@@ -291,6 +295,7 @@ impl Segment {
     pub(super) fn make_room_like(&mut self, before: &Segment) {
         if before.slots.len() == SLOTS_MAX || before.bodies.len() > BODIES_TARGET / 2 {
             self.slots.reserve_exact(before.slots.len());
+            self.pris.reserve_exact(before.slots.len());
             let bodies = before.bodies.len().next_power_of_two().clamp(64, BODIES_TARGET);
             self.bodies.reserve_exact(bodies);
         }
@@ -323,6 +328,7 @@ impl Segment {
     pub(super) fn bytes(&self) -> usize {
         size_of::<Segment>()
             + self.slots.capacity() * size_of::<Slot>()
+            + self.pris.capacity() * size_of::<u32>()
             + self.bodies.capacity()
             + self.timings.bytes()
             + self.reservations.bytes()
@@ -354,11 +360,11 @@ impl Segment {
         self.slots.push(Slot {
             id: (id - self.base_id) as u32,
             created: (created_ms - self.base_created_ms) as u32,
-            pri,
             start: start as u32,
             ttr_ms: U48::new(ttr_ms),
             state: State::Ready as u8,
         });
+        self.pris.push(pri);
         self.live += 1;
         self.ready |= 1 << slot;
         let key = &mut self.keys[Order::Ready as usize];
@@ -372,6 +378,7 @@ impl Segment {
     fn make_room(&mut self, body_len: usize) -> usize {
         let before = self.bytes();
         self.slots.reserve(1);
+        self.pris.reserve_exact(self.slots.capacity() - self.pris.len());
         let needed = self.bodies.len() + body_len;
         if needed > self.bodies.capacity() {
             let capacity = if needed <= BODIES_TARGET { needed.next_power_of_two().max(64) } else { needed };
@@ -400,6 +407,7 @@ impl Segment {
             self.bodies.shrink_to_fit();
         }
         self.slots.shrink_to_fit();
+        self.pris.shrink_to_fit();
     }
 
     /// The slot of the living job `id`.
@@ -441,7 +449,7 @@ impl Segment {
         };
         let reservation = self.reservation(slot).unwrap_or_default();
         let history = self.histories.get(slot).unwrap_or_default();
-        Shape { pri: self.slots[slot].pri, state, timing, reservation, history }
+        Shape { pri: self.pris[slot], state, timing, reservation, history }
     }
 
     /// The reservation of the job in `slot`, if it is reserved.
@@ -484,7 +492,7 @@ impl Segment {
         let mut new = old;
         change(&mut new);
         let mut grown = 0;
-        self.slots[slot].pri = new.pri;
+        self.pris[slot] = new.pri;
         self.slots[slot].state = new.state as u8;
         if new.timing != old.timing || new.state != old.state {
             let implied = Timing { at: self.implied_at(slot, new.state), delay_ms: 0 };
@@ -518,7 +526,7 @@ impl Segment {
 
     fn place(&self, slot: usize, state: State) -> Place {
         let (key, held) = match state {
-            State::Ready => (u64::from(self.slots[slot].pri), NO_KEY),
+            State::Ready => (u64::from(self.pris[slot]), NO_KEY),
             State::Delayed | State::Buried => (self.timings.get(slot).map_or(NO_KEY, |t| t.at.get()), NO_KEY),
             State::Reserved => {
                 let reservation = self.reservations.get(slot);
@@ -542,7 +550,7 @@ impl Segment {
         }
         self.mark_ready(slot, false);
         self.leave(place);
-        (state, self.slots[slot].pri, grown)
+        (state, self.pris[slot], grown)
     }
 
     fn mark_ready(&mut self, slot: usize, ready: bool) {
@@ -578,7 +586,7 @@ impl Segment {
     /// which is soon among jobs of one priority or reserved together.
     fn smallest(&self, order: Order, at_least: u64) -> u64 {
         match order {
-            Order::Ready => least(Bits(self.ready).map(|slot| u64::from(self.slots[slot].pri)), at_least),
+            Order::Ready => least(Bits(self.ready).map(|slot| u64::from(self.pris[slot])), at_least),
             Order::Deadline => least(self.reservations.entries.iter().map(|r| r.deadline_ms.get()), at_least),
             Order::Held => least(self.reservations.entries.iter().map(|r| r.reserved_at_ms.get()), at_least),
             Order::Delayed => least(self.timed(State::Delayed).map(|(key, _)| key), at_least),
@@ -601,7 +609,7 @@ impl Segment {
     #[inline]
     fn find_entry(&self, order: Order, visit: impl FnMut(&(u64, usize)) -> bool) -> Option<(u64, usize)> {
         match order {
-            Order::Ready => Bits(self.ready).map(|slot| (u64::from(self.slots[slot].pri), slot)).find(visit),
+            Order::Ready => Bits(self.ready).map(|slot| (u64::from(self.pris[slot]), slot)).find(visit),
             Order::Delayed => self.timed(State::Delayed).find(visit),
             Order::Deadline => self.held(|r| r.deadline_ms).find(visit),
             Order::Held => self.held(|r| r.reserved_at_ms).find(visit),
@@ -649,6 +657,7 @@ impl Segment {
     pub(super) fn packed(&self, keep: impl Fn(State) -> bool) -> Segment {
         let mut packed = Segment::new(self.base_id, self.base_created_ms);
         packed.slots.reserve_exact(self.live);
+        packed.pris.reserve_exact(self.live);
         packed.bodies.reserve_exact(self.body_bytes());
         for job in self.living_from(0).map(|slot| self.job(slot)).filter(|job| keep(job.state)) {
             packed.push_job(&job);

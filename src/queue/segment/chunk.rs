@@ -62,7 +62,7 @@ impl Column {
     }
 
     /// Gives each job its value.
-    fn give(&self, slots: &mut [Slot], mut set: impl FnMut(&mut Slot, u64)) {
+    fn give<T>(&self, slots: &mut [T], mut set: impl FnMut(&mut T, u64)) {
         match self {
             Column::Same(value) => slots.iter_mut().for_each(|slot| set(slot, *value)),
             Column::Small(bytes) => {
@@ -180,22 +180,22 @@ impl Segment {
     /// The living jobs, and their bodies.
     pub(in super::super) fn chunk(&self) -> (Chunk, Cow<'_, [u8]>) {
         let ends = self.slots.iter().skip(1).map(|next| next.start).chain([self.bodies.len() as u32]);
-        let slots = self.slots.iter().zip(ends);
+        let slots = self.slots.iter().zip(&self.pris).zip(ends).map(|((slot, pri), end)| (slot, *pri, end));
         if self.live == self.slots.len() {
             return (self.chunk_of(slots), Cow::Borrowed(&self.bodies));
         }
-        let living = slots.filter(|(slot, _)| slot.state != DEAD);
+        let living = slots.filter(|(slot, ..)| slot.state != DEAD);
         let mut bodies = Vec::with_capacity(self.body_bytes());
-        for (slot, end) in living.clone() {
+        for (slot, _, end) in living.clone() {
             bodies.extend_from_slice(&self.bodies[slot.start as usize..end as usize]);
         }
         (self.chunk_of(living), Cow::Owned(bodies))
     }
 
-    /// The chunk of these slots, each with the end of its body.
-    fn chunk_of<'s>(&self, slots: impl Iterator<Item = (&'s Slot, u32)> + Clone) -> Chunk {
+    /// The chunk of these slots, each with its priority and the end of its body.
+    fn chunk_of<'s>(&self, slots: impl Iterator<Item = (&'s Slot, u32, u32)> + Clone) -> Chunk {
         let after_id = self.base_id.saturating_sub(1);
-        let ids = slots.clone().scan(after_id, |before, (slot, _)| {
+        let ids = slots.clone().scan(after_id, |before, (slot, ..)| {
             let id = self.base_id + u64::from(slot.id);
             Some(id - std::mem::replace(before, id))
         });
@@ -205,14 +205,14 @@ impl Segment {
             after_id,
             ids: Column::of(ids, self.live),
             since_ms: self.base_created_ms,
-            created: Column::of(slots().map(|(slot, _)| u64::from(slot.created)), self.live),
-            pris: Column::of(slots().map(|(slot, _)| u64::from(slot.pri)), self.live),
-            ttrs_ms: Column::of(slots().map(|(slot, _)| slot.ttr_ms.get()), self.live),
-            states: Column::of(slots().map(|(slot, _)| u64::from(slot.state)), self.live),
+            created: Column::of(slots().map(|(slot, ..)| u64::from(slot.created)), self.live),
+            pris: Column::of(slots().map(|(_, pri, _)| u64::from(pri)), self.live),
+            ttrs_ms: Column::of(slots().map(|(slot, ..)| slot.ttr_ms.get()), self.live),
+            states: Column::of(slots().map(|(slot, ..)| u64::from(slot.state)), self.live),
             timings: self.few(&self.timings, PackedTiming::get),
             reservations: self.few(&self.reservations, PackedReservation::get),
             histories: self.few(&self.histories, |history| history),
-            lengths: Column::of(slots().map(|(slot, end)| u64::from(end - slot.start)), self.live),
+            lengths: Column::of(slots().map(|(slot, _, end)| u64::from(end - slot.start)), self.live),
         }
     }
 
@@ -230,9 +230,10 @@ impl Segment {
         let jobs = usize::from(chunk.jobs);
         let mut segment = Segment::new(chunk.after_id + chunk.ids.get(0), chunk.since_ms);
         segment.bodies = bodies;
-        let blank =
-            Slot { id: 0, created: 0, pri: 0, start: 0, ttr_ms: U48::default(), state: State::Ready as u8 };
+        let blank = Slot { id: 0, created: 0, start: 0, ttr_ms: U48::default(), state: State::Ready as u8 };
         segment.slots = vec![blank; jobs];
+        segment.pris = vec![0; jobs];
+        chunk.pris.give(&mut segment.pris, |mine, pri| *mine = pri as u32);
         let slots = &mut segment.slots[..];
         let (mut id, mut end) = (0u32.wrapping_sub(chunk.ids.get(0) as u32), 0u32);
         chunk.ids.give(slots, |slot, distance| {
@@ -241,7 +242,6 @@ impl Segment {
         });
         chunk.lengths.give(slots, |slot, length| (slot.start, end) = (end, end.wrapping_add(length as u32)));
         chunk.created.give(slots, |slot, distance| slot.created = distance as u32);
-        chunk.pris.give(slots, |slot, pri| slot.pri = pri as u32);
         chunk.ttrs_ms.give(slots, |slot, ttr_ms| slot.ttr_ms = U48::new(ttr_ms));
         segment.live = jobs;
         segment.ready = u128::MAX >> (SLOTS_MAX - jobs);
@@ -263,7 +263,7 @@ impl Segment {
             let implied = Timing { at: self.implied_at(slot, state), delay_ms: 0 };
             let job = Job {
                 id,
-                pri: self.slots[slot].pri,
+                pri: self.pris[slot],
                 created_ms: self.created_ms(slot),
                 ttr_ms: self.slots[slot].ttr_ms.get(),
                 state,
@@ -283,8 +283,10 @@ impl Segment {
 
     /// Counts the living jobs.
     pub(in super::super) fn count(&self, counts: &mut Counts) {
-        for (slot, state) in self.slots.iter().filter_map(|slot| Some((slot, slot.state()?))) {
-            counts.add(state, slot.pri);
+        for (slot, pri) in self.slots.iter().zip(&self.pris) {
+            if let Some(state) = slot.state() {
+                counts.add(state, *pri);
+            }
         }
     }
 }
