@@ -351,7 +351,7 @@ impl Jobs {
     /// The first job in an order.
     pub(super) fn first(&self, order: Order) -> Option<Job<'_>> {
         let (_, base) = self.orders[order as usize].first()?;
-        let segment = self.segment_of(*base)?;
+        let segment = self.segments.get(base)?;
         segment.first(order).map(|slot| segment.job(slot))
     }
 
