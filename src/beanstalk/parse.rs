@@ -90,9 +90,17 @@ use Unreadable::{BadFormat, Unknown};
 
 /// Reads a line without its CRLF.
 pub fn parse(line: &[u8]) -> Result<Request<'_>, Unreadable> {
-    if line.contains(&0) {
-        return Err(BadFormat);
+    match read(line) {
+        // The most common commands are read to their ends: there is no NUL in them.
+        Ok(
+            request @ (Request::Reserve | Request::Delete(_) | Request::Put(Put { has_garbage: false, .. })),
+        ) => Ok(request),
+        _ if line.contains(&0) => Err(BadFormat),
+        other => other,
     }
+}
+
+fn read(line: &[u8]) -> Result<Request<'_>, Unreadable> {
     match line.first() {
         Some(b'p') => parse_p(line),
         Some(b'r') => parse_r(line),
@@ -204,16 +212,21 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
     digits(skip_spaces(text))
 }
 
+/// So many digits make a number that 64 bits can hold, whatever they are.
+const SAFE_DIGITS: usize = 19;
+
 fn digits(text: &[u8]) -> Option<(u64, &[u8])> {
-    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, rest) = text.split_at(end);
-    if digits.is_empty() {
-        return None;
+    let mut value = 0_u64;
+    let mut len = 0;
+    while let Some(byte) = text.get(len).filter(|byte| byte.is_ascii_digit()) {
+        let digit = u64::from(byte - b'0');
+        value = match len < SAFE_DIGITS {
+            true => value * 10 + digit,
+            false => value.checked_mul(10)?.checked_add(digit)?,
+        };
+        len += 1;
     }
-    let value = digits
-        .iter()
-        .try_fold(0_u64, |value, byte| value.checked_mul(10)?.checked_add(u64::from(byte - b'0')))?;
-    Some((value, rest))
+    if len > 0 { Some((value, text.get(len..).unwrap_or_default())) } else { None }
 }
 
 fn u32_of(text: &[u8]) -> Result<(u32, &[u8]), Unreadable> {

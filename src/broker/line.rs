@@ -133,8 +133,10 @@ impl Line {
 
     /// Takes a waiter away for good, and returns what was granted to it.
     pub fn leave(&mut self, number: u64) -> Option<(Rc<Wait>, Option<Grant>)> {
-        self.step_aside(number);
-        self.granted.remove(&number);
+        // Who is about to be told stands in no line.
+        if !self.granted.remove(&number) {
+            self.step_aside(number);
+        }
         self.waiters.remove(&number).map(|waiter| (waiter.wait, waiter.grant))
     }
 

@@ -151,10 +151,10 @@ fn about_to_sleep(ctx: Ctx) {
             state.broker.deliver(&mut world, now_ms());
         }
         state.waits.release();
-        state.settle(ctx);
         if state.door.has_work() {
             state.door.settle(flags.unwrap_or_else(|| ctx.flags()));
         }
+        state.settle(ctx);
     });
 }
 

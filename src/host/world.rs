@@ -227,10 +227,7 @@ impl World for RedisWorld<'_> {
             return;
         }
         let ctx = self.ctx;
-        // Within a turn of the port nobody begins to watch the key, so that telling once is enough.
-        let found = if self.remembers { self.last.found(db, name) } else { None };
-        let is_signalled = found.is_some_and(|(_, found)| std::mem::replace(&mut found.signalled, true));
-        self.with_name(name, |name| {
+        let make_known = |name: *mut RedisModuleString, is_signalled: bool| {
             match record {
                 Record::Event(event) => ctx.replicate_apply(name, event),
                 // Nobody gets to see it, but the change counts for the RDB file's save points.
@@ -243,7 +240,15 @@ impl World for RedisWorld<'_> {
                 let class = if kind == Kind::Remove { notify::GENERIC } else { notify::MODULE };
                 ctx.notify(class, kind.name(), name);
             }
-        });
+        };
+        if self.remembers
+            && let Some((name, found)) = self.last.found(db, name)
+        {
+            // Within a turn of the port nobody begins to watch the key, so that telling once is enough.
+            let is_signalled = std::mem::replace(&mut found.signalled, true);
+            return make_known(name.as_ptr(), is_signalled);
+        }
+        self.with_name(name, |name| make_known(name, false));
     }
 
     fn sight(&self) -> Option<&[&[u8]]> {

@@ -29,6 +29,13 @@ impl Living {
     fn is_attended(&self) -> bool {
         self.using > 0 || self.watching > 0
     }
+
+    fn tie(&mut self, tie: Tie) {
+        match tie {
+            Tie::Using => self.using += 1,
+            Tie::Watching => self.watching += 1,
+        }
+    }
 }
 
 /// What keeps a tube alive.
@@ -52,7 +59,7 @@ pub struct Life {
 impl Default for Life {
     fn default() -> Life {
         let mut life = Life { list: Vec::new(), tubes: ByName::default(), ended_pauses: BTreeMap::new() };
-        life.find_or_make(DEFAULT);
+        life.make(DEFAULT, Living::default());
         life
     }
 }
@@ -88,26 +95,21 @@ impl Life {
         totals
     }
 
-    fn find_or_make(&mut self, name: &[u8]) -> Option<&mut Living> {
-        if !self.tubes.contains_key(name) {
-            let name = Name::from(name);
-            self.tubes.insert(&name, Living { at: self.list.len(), ..Living::default() });
-            self.list.push(name);
-        }
-        self.tubes.get_mut(name)
+    fn make(&mut self, name: &[u8], living: Living) {
+        let name = Name::from(name);
+        self.tubes.insert(&name, Living { at: self.list.len(), ..living });
+        self.list.push(name);
     }
 
     /// A connection begins to use or watch the tube, whose key has counted `totals`.
     pub fn tie(&mut self, name: &[u8], tie: Tie, totals: Totals) {
-        let is_born = !self.has(name);
-        let Some(tube) = self.find_or_make(name) else { return };
-        if is_born && totals != Totals::default() {
-            tube.base = Some(Box::new(totals));
+        if let Some(tube) = self.tubes.get_mut(name) {
+            return tube.tie(tie);
         }
-        match tie {
-            Tie::Using => tube.using += 1,
-            Tie::Watching => tube.watching += 1,
-        }
+        let base = (totals != Totals::default()).then(|| Box::new(totals));
+        let mut tube = Living { base, ..Living::default() };
+        tube.tie(tie);
+        self.make(name, tube);
     }
 
     /// `pause-tube` has paused the tube until this time (Unix ms); 0 if it has ended a pause.
@@ -144,13 +146,15 @@ impl Life {
 
     /// The tube has got its first job, or lost its last one.
     pub fn jobs(&mut self, name: &[u8], has_jobs: bool) {
-        if has_jobs {
-            if let Some(tube) = self.find_or_make(name) {
-                tube.has_jobs = true;
+        match self.tubes.get_mut(name) {
+            Some(tube) => {
+                tube.has_jobs = has_jobs;
+                if !has_jobs && !tube.is_attended() {
+                    self.end_if_over(name);
+                }
             }
-        } else if let Some(tube) = self.tubes.get_mut(name) {
-            tube.has_jobs = false;
-            self.end_if_over(name);
+            None if has_jobs => self.make(name, Living { has_jobs, ..Living::default() }),
+            None => {}
         }
     }
 

@@ -22,7 +22,7 @@ use super::watched::Watched;
 use super::{Access, Broker, GiveBack, Key, Role, Step, Wait, World, WrongType};
 
 /// So many jobs are noted in one slice of work.
-const JOBS: usize = 1024;
+const JOBS: usize = 4096;
 
 /// So many chunks of notes are swept in one slice of work.
 const CHUNKS: usize = 4;
