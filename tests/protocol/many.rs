@@ -123,18 +123,22 @@ fn ids_are_found_among_thousands_of_tubes() {
 }
 
 #[test]
-fn jobs_that_were_loaded_are_noted_before_anybody_asks() {
+fn the_jobs_that_are_there_are_noted_before_anybody_asks() {
     let mut driver = Driver::new();
     for n in 0..300 {
         driver.phean(&format!("MPUT t{n} 5 a b c d e"));
     }
     let (broker, world) = (&mut driver.server.broker, &mut driver.server.world);
+    broker.close_port();
+    assert_eq!(broker.notes(), 0);
     broker.open_port(world, 0);
-    assert_eq!(broker.notes(), 0, "the port has just been opened");
-    broker.loaded(world);
     assert_eq!(broker.notes(), 1_500);
+    // They are noted again where they are by now, without a slice of work between.
+    driver.redis(&Op::Rename(Place::of(0, b"t7"), Place::of(0, b"other")));
+    driver.server.broker.loaded(&mut driver.server.world);
     let c = driver.connect();
     assert_eq!(driver.stat(c, "stats-job 1499", "tube"), "\"t299\"");
+    assert_eq!(driver.stat(c, "stats-job 36", "tube"), "\"other\"");
 }
 
 #[test]

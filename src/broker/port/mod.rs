@@ -15,7 +15,7 @@ use life::Life;
 pub use life::{DEFAULT, Tie};
 use whereabouts::Whereabouts;
 
-use super::names::{AT_ONCE, Name};
+use super::names::{AT_ONCE, Name, Names};
 use super::sessions::Bound;
 use super::tick::TUBES;
 use super::watched::Watched;
@@ -23,6 +23,9 @@ use super::{Access, Broker, GiveBack, Key, Role, Step, Wait, World, WrongType};
 
 /// So many jobs are noted in one slice of work.
 const JOBS: usize = 4096;
+
+/// So many jobs are noted when the port is opened, before anybody can ask for one.
+const JOBS_AT_ONCE: usize = 1_000_000;
 
 /// So many chunks of notes are swept in one slice of work.
 const CHUNKS: usize = 4;
@@ -104,11 +107,13 @@ impl Broker {
         self.port.as_deref_mut().filter(|port| port.db == db)
     }
 
-    /// From now on keeps what the port needs of a database. Costs a look at each of its tubes; their jobs are
-    /// noted at leisure.
+    /// From now on keeps what the port needs of a database. Costs a look at each of its tubes, and a note of each of
+    /// a million jobs: some 100 ms for that many. Further ones are noted at leisure.
     pub fn open_port<W: World>(&mut self, world: &mut W, db: u32) {
-        self.port = Some(Box::new(PortIndex { db, ..PortIndex::default() }));
-        self.look_at_all(world);
+        let mut port = Box::new(PortIndex { db, ..PortIndex::default() });
+        port.look_at_all(&self.names, world);
+        port.note_slice(world, usize::MAX, JOBS_AT_ONCE);
+        self.port = Some(port);
     }
 
     /// The port is closed: nothing is kept for it any longer.
@@ -118,14 +123,9 @@ impl Broker {
 
     /// Looks at all tubes of the port's database, which are other ones than before.
     pub(super) fn look_at_all<W: World>(&mut self, world: &mut W) {
-        let Some(port) = &mut self.port else { return };
-        port.flush();
-        for name in self.names.from(port.db, b"") {
-            if let Ok(key) = world.open(port.db, name, Access::Look)
-                && let Some(tube) = key.tube()
-            {
-                port.here(name, tube);
-            }
+        if let Some(port) = &mut self.port {
+            port.flush();
+            port.look_at_all(&self.names, world);
         }
     }
 
@@ -398,6 +398,16 @@ fn holds<W: World>(world: &mut W, db: u32, name: &Name, id: u64) -> bool {
 }
 
 impl PortIndex {
+    fn look_at_all<W: World>(&mut self, names: &Names, world: &mut W) {
+        for name in names.from(self.db, b"") {
+            if let Ok(key) = world.open(self.db, name, Access::Look)
+                && let Some(tube) = key.tube()
+            {
+                self.here(name, tube);
+            }
+        }
+    }
+
     /// Notes a slice of what is not noted yet: about so many jobs, of at most so many tubes.
     fn note_slice<W: World>(&mut self, world: &mut W, tubes: usize, mut jobs: usize) {
         for _ in 0..tubes {
