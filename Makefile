@@ -1,7 +1,7 @@
 # phean: a work queue inside redis-server. `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test crash cluster bench bench-quick matrix instructions fmt lint docs deny clean
+.PHONY: help deps build run test crash cluster bench bench-quick matrix memcheck instructions fmt lint docs deny clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ bench-quick: ## the same with fewer rounds and jobs, in a minute, without drawin
 matrix: ## the server and cluster tests on Redis 8 and Valkey too, unpacked from Debian's packages (installs nothing)
 	@scripts/deps.sh run
 	@scripts/matrix.sh
+
+memcheck: ## the server tests under valgrind: an hour and more (FILTER=words for some of them)
+	@scripts/deps.sh test
+	@scripts/memcheck.sh
 
 instructions: ## count the instructions of the main steps again (WRITE=1 writes them down)
 	@scripts/deps.sh test

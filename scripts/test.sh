@@ -39,6 +39,14 @@ fi
 step "unit, model, simulation and server tests"
 CARGO_PROFILE_TEST_OPT_LEVEL=2 PHEAN_SEEDS=${PHEAN_SEEDS:-8000} cargo test
 
+# The whole of it is `make matrix`.
+step "smoke tests on newer servers"
+if command -v apt-get >/dev/null; then
+    CARGO_PROFILE_TEST_OPT_LEVEL=2 SPARE=1 FILTER=smoke scripts/matrix.sh redis-trixie valkey-trixie
+else
+    echo "left out: their packages are Debian's"
+fi
+
 step "instructions of the main steps"
 scripts/instructions.sh
 

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 
 use phean::broker::{Access, End, Key, Kinds, News, Record, World, WrongType};
 use phean::codec;
@@ -44,6 +45,9 @@ pub struct Place {
     pub name: usize,
 }
 
+/// Every name that was made: they live on when their thread has ended, and a sanitizer is to know that.
+static MADE: Mutex<Vec<&'static [u8]>> = Mutex::new(Vec::new());
+
 /// Names that are none of [`NAMES`].
 #[derive(Default)]
 pub struct MoreNames {
@@ -57,6 +61,7 @@ impl MoreNames {
             return *position;
         }
         let name: &'static [u8] = Box::leak(name.into());
+        MADE.lock().unwrap_or_else(PoisonError::into_inner).push(name);
         self.positions.insert(name, self.list.len());
         self.list.push(name);
         self.list.len() - 1
