@@ -20,8 +20,10 @@ fi
 logs=$target/memcheck
 rm -rf "$logs"
 mkdir -p "$logs"
-cargo build --release
-export PHEAN_TEST_MODULE=$target/release/libphean.so
+# Not optimized: the optimizer looks at values that may not be there before it asks whether they are, which does no
+# harm but is what memcheck complains of.
+cargo build
+export PHEAN_TEST_MODULE=$target/debug/libphean.so
 export PHEAN_HOSTILE=${PHEAN_HOSTILE:-200} PHEAN_LIVES=${PHEAN_LIVES:-1000} PHEAN_CROWD=${PHEAN_CROWD:-100}
 # The path of the logs must hold no blank, as the loader's words are told apart by them.
 export PHEAN_TEST_SERVER_LOADER="valgrind --quiet --soname-synonyms=somalloc=*jemalloc* --num-callers=30
