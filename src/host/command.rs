@@ -145,8 +145,16 @@ impl State {
         let db = ctx.selected_db();
         let (waits, door, listeners) = (&mut self.waits, &mut self.door, &self.listeners);
         let mut world = RedisWorld::in_command(ctx, flags, db, waits, door, listeners, arguments);
-        if flags & flag::CLUSTER != 0 && command.keys != Keys::None && arguments.bytes.len() > 1 {
-            world = world.narrow();
+        if flags & (flag::CLUSTER | flag::LOADING) == flag::CLUSTER {
+            // What stands behind several keys does no harm among them.
+            let keys = match command.keys {
+                Keys::None => None,
+                Keys::First => arguments.bytes.get(1..2),
+                Keys::Counted => arguments.bytes.get(2..),
+            };
+            if let Some(keys) = keys {
+                world = world.seeing_only(keys);
+            }
         }
         self.broker.catch_up(&mut world);
         self.broker.lift_ids(state::take_highest_id());

@@ -76,8 +76,8 @@ pub(super) struct RedisWorld<'a> {
     command: Option<c_int>,
     first_db: u32,
     selected_db: u32,
-    /// Whether only keys that are arguments can be found.
-    is_narrow: bool,
+    /// The only keys that can be found.
+    sight: Option<&'a [&'a [u8]]>,
 }
 
 impl<'a> RedisWorld<'a> {
@@ -102,14 +102,14 @@ impl<'a> RedisWorld<'a> {
             command: Some(flags),
             first_db: db,
             selected_db: db,
-            is_narrow: false,
+            sight: None,
         }
     }
 
-    /// A command of a cluster that names keys is running: Redis 8 and Valkey look for any key in its slot, whatever
-    /// slot the key is in, so only those that it names are safe to ask for.
-    pub(super) fn narrow(mut self) -> RedisWorld<'a> {
-        self.is_narrow = true;
+    /// A command of a cluster that names these keys is running: Redis 8 and Valkey look for any key in its slot,
+    /// whatever slot the key is in.
+    pub(super) fn seeing_only(mut self, keys: &'a [&'a [u8]]) -> RedisWorld<'a> {
+        self.sight = Some(keys);
         self
     }
 
@@ -252,7 +252,7 @@ impl World for RedisWorld<'_> {
     }
 
     fn sight(&self) -> Option<&[&[u8]]> {
-        self.is_narrow.then_some(self.arguments.bytes)
+        self.sight
     }
 
     fn has_news(&self) -> bool {

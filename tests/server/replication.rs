@@ -753,39 +753,49 @@ fn a_primary_without_enough_replicas_hands_out_nothing() {
     replica.wait_synced(&primary);
     let good = |primary: &Server| primary.info("replication")["min_slaves_good_slaves"] != "0";
     eventually(|| good(&primary));
-    let held = reserved(&{
-        run(&mut con, "PHEAN.PUT held x TTR 1000");
-        run(&mut con, "PHEAN.RESERVE held")
-    });
-    let held = held.expect("there is a job").lease;
-    run(&mut con, "PHEAN.PUT over x");
-    let over = reserved(&run(&mut con, "PHEAN.RESERVE over TTR 1")).expect("there is a job").lease;
-    let worker = Blocked::start(&primary, &["PHEAN.RESERVE", "t", "TIMEOUT", "1000"]);
-    let brief = Blocked::start(&primary, &["PHEAN.RESERVE", "t", "TIMEOUT", "2"]);
-    let id = int(&run(&mut con, "PHEAN.PUT t due DELAY 1"));
-    assert_eq!(int(&run(&mut con, "WAIT 1 10000")), 1);
-
-    replica.kill9();
-    eventually(|| !good(&primary));
-    assert_eq!(int(&run(&mut con, "WAIT 1 10")), 0);
-    for line in ["PHEAN.PUT t x", "PHEAN.RESERVE t", "PHEAN.RESERVE t TIMEOUT 10", "PHEAN.KICK t 1"] {
-        refused(&mut con, line);
+    run(&mut con, "PHEAN.PUT held x TTR 1000");
+    let held = reserved(&run(&mut con, "PHEAN.RESERVE held")).expect("there is a job").lease;
+    let is_delayed =
+        |con: &mut Connection, id| job_field(con, "t", id, "state").as_deref() == Some("delayed");
+    let claims = |con: &mut Connection| array(&run(con, "PHEAN.CLAIMED over"));
+    // On a slow machine the time is over before the replica is gone: then again, with more of it.
+    for seconds in [1, 4, 16] {
+        run(&mut con, "PHEAN.PUT over x");
+        let over = reserved(&run(&mut con, &format!("PHEAN.RESERVE over TTR {seconds}")));
+        let over = over.expect("there is a job").lease;
+        let wait = |timeout: u32| {
+            Blocked::start(&primary, &["PHEAN.RESERVE", "t", "TIMEOUT", timeout.to_string().as_str()])
+        };
+        let (worker, brief) = (wait(1000), wait(2 * seconds));
+        let id = int(&run(&mut con, &format!("PHEAN.PUT t due DELAY {seconds}")));
+        assert_eq!(int(&run(&mut con, "WAIT 1 10000")), 1);
+        replica.kill9();
+        eventually(|| !good(&primary));
+        let is_in_time = is_delayed(&mut con, id) && claims(&mut con).len() == 1;
+        if is_in_time {
+            assert_eq!(int(&run(&mut con, "WAIT 1 10")), 0);
+            for line in ["PHEAN.PUT t x", "PHEAN.RESERVE t", "PHEAN.RESERVE t TIMEOUT 10", "PHEAN.KICK t 1"] {
+                refused(&mut con, line);
+            }
+            refused(&mut con, &format!("PHEAN.DELETE held {held}"));
+            // The second wait is over later than the job's delay and the reservation: nothing became of these.
+            assert_eq!(brief.join().unwrap(), Value::Nil);
+            assert!(is_delayed(&mut con, id) && !worker.is_over());
+            assert_eq!(text(&array(&claims(&mut con)[0])[0]), over);
+        }
+        // The replica is back: what is overdue happens at once.
+        replica.restart();
+        replica.replica_of(&primary);
+        let job = reserved(&worker.join().unwrap()).expect("it is served");
+        assert_eq!((job.id, job.attempt), (id, 1));
+        eventually(|| claims(&mut con).is_empty());
+        eventually(|| good(&primary));
+        assert_eq!(ok_int(&mut con, &["PHEAN.DELETE", "over", &over]), 0);
+        run(&mut con, "PHEAN.CLEAR over");
+        if is_in_time {
+            assert_eq!(ok_int(&mut con, &["PHEAN.DELETE", "held", &held]), 1);
+            return all_alike(&primary, &[(&replica, &primary)]);
+        }
     }
-    refused(&mut con, &format!("PHEAN.DELETE held {held}"));
-    // The second wait ends in time, later than the job and the reservation: nothing became of them.
-    assert_eq!(brief.join().unwrap(), Value::Nil);
-    assert_eq!(job_field(&mut con, "t", id, "state").as_deref(), Some("delayed"));
-    let claimed = array(&run(&mut con, "PHEAN.CLAIMED over"));
-    assert_eq!(text(&array(&claimed[0])[0]), over);
-    assert!(!worker.is_over());
-
-    // The replica is back: what is overdue happens at once.
-    replica.restart();
-    replica.replica_of(&primary);
-    let job = reserved(&worker.join().unwrap()).expect("it is served");
-    assert_eq!((job.id, job.attempt), (id, 1));
-    eventually(|| array(&run(&mut con, "PHEAN.CLAIMED over")).is_empty());
-    assert_eq!(ok_int(&mut con, &["PHEAN.DELETE", "over", &over]), 0);
-    assert_eq!(ok_int(&mut con, &["PHEAN.DELETE", "held", &held]), 1);
-    all_alike(&primary, &[(&replica, &primary)]);
+    panic!("the machine is too slow for this test");
 }
