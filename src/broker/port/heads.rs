@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use crate::queue::{Order, Tube};
+use crate::queue::{Change, Order, Tube};
 
 use super::super::by_name::ByName;
 use super::super::names::Name;
@@ -106,6 +106,19 @@ impl Heads {
         self.numbers.get(name).copied()
     }
 
+    /// Whether a change that is made in a tube may give it another head. Most do not, and need no look at the tube.
+    pub fn may_change(&mut self, name: &[u8], change: &Change<'_>) -> bool {
+        let number = self.number(name);
+        let Some(entry) = number.and_then(|number| self.tubes.get(number as usize)) else { return false };
+        let Some((pri, id)) = entry.head else { return true };
+        match *change {
+            Change::Put { pri: put_pri, id: put_id, .. } => (put_pri, put_id) < (pri, id),
+            Change::Reserve { id: taken, .. } | Change::Delete { id: taken } => taken == id,
+            Change::Touch { .. } => false,
+            _ => true,
+        }
+    }
+
     /// The tube may have changed. O(log n) if its first ready job is another one.
     pub fn update(&mut self, name: &[u8], tube: Option<&Tube>) {
         let Some(number) = self.number(name) else { return };
@@ -146,7 +159,6 @@ impl Heads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::Change;
 
     fn name(text: &str) -> Name {
         Name::from(text.as_bytes())

@@ -44,11 +44,16 @@ pub(super) struct PortIndex {
     sweep: Option<Option<u64>>,
     /// How many notes the last sweep left.
     swept: u64,
+    /// Whether the step that is being made may give its tube another head.
+    is_headed_anew: bool,
 }
 
 impl PortIndex {
     /// A change of one of its tubes is being made.
     pub(super) fn change(&mut self, name: &[u8], change: &Change<'_>, had_jobs: bool) {
+        if !self.heads.is_empty() && !self.is_headed_anew {
+            self.is_headed_anew = self.heads.may_change(name, change);
+        }
         match change {
             Change::Put { id, .. } => self.note(name, *id, had_jobs),
             Change::Restore(job) => self.note(name, job.id, had_jobs),
@@ -70,7 +75,7 @@ impl PortIndex {
         if has_jobs != (before.all() > 0) {
             self.life.jobs(name, has_jobs);
         }
-        if !self.heads.is_empty() {
+        if std::mem::take(&mut self.is_headed_anew) {
             self.heads.update(name, Some(tube));
         }
     }
