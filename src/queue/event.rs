@@ -43,6 +43,8 @@ pub struct States(u8);
 impl States {
     /// No state.
     pub const NONE: States = States(0);
+    /// All states.
+    pub const ALL: States = States((1 << State::ALL.len()) - 1);
 
     /// This set and `state`.
     #[must_use]

@@ -205,7 +205,7 @@ impl Jobs {
 
     /// Appends a segment. Its ids must be above every id in the tube.
     pub(super) fn append_segment(&mut self, mut segment: Segment) {
-        segment.count(&mut self.counts);
+        self.counts.plus(&segment.count());
         let last = self.segments.last_key_value();
         if let Some(last) = last.filter(|(_, last)| last.can_absorb(&segment)).map(|(base, _)| *base)
             && let Some(mut last) = self.take_segment(last)
@@ -444,7 +444,7 @@ impl Jobs {
         let mut old = std::mem::take(self);
         for base in kept {
             if let Some(segment) = old.segments.remove(&base) {
-                segment.count(&mut self.counts);
+                self.counts.plus(&segment.count());
                 self.insert(segment);
                 old.segments.extend(self.clear_segment(base, states));
             }
@@ -466,14 +466,10 @@ impl Jobs {
             return None;
         }
         let old = self.take_segment(base)?;
-        for job in old.living_from(0).map(|slot| old.job(slot)) {
-            if states.has(job.state) {
-                self.counts.take(job.state, job.pri);
-            }
-        }
-        let packed = old.packed(|state| !states.has(state));
-        if packed.live() > 0 {
-            self.insert(Box::new(packed));
+        let cleared = old.count_in(states);
+        self.counts.shift(&cleared, &Counts::default());
+        if cleared.all() < old.live() as u64 {
+            self.insert(Box::new(old.packed(|state| !states.has(state))));
         }
         Some((base, old))
     }
