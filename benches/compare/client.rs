@@ -82,8 +82,8 @@ impl Connection {
 fn is_fine(reply: &[u8]) -> bool {
     match reply[0] {
         b'-' => false,
-        b'I' | b'R' | b'D' => {
-            [&b"INSERTED"[..], b"RESERVED", b"DELETED"].iter().any(|ok| reply.starts_with(ok))
+        b'I' | b'R' | b'D' | b'W' => {
+            [&b"INSERTED"[..], b"RESERVED", b"DELETED", b"WATCHING"].iter().any(|ok| reply.starts_with(ok))
         }
         first => b":$*+_%".contains(&first),
     }
