@@ -1,5 +1,7 @@
 //! Reading a command line, exactly as beanstalkd does: by prefix, with numbers and names where it has them.
 
+use crate::commands::leading_digits;
+
 /// The longest name of a tube, in bytes.
 const NAME_MAX: usize = 200;
 
@@ -209,24 +211,7 @@ fn skip_spaces(text: &[u8]) -> &[u8] {
 
 /// A number after any spaces, and what follows it.
 fn number(text: &[u8]) -> Option<(u64, &[u8])> {
-    digits(skip_spaces(text))
-}
-
-/// So many digits make a number that 64 bits can hold, whatever they are.
-const SAFE_DIGITS: usize = 19;
-
-fn digits(text: &[u8]) -> Option<(u64, &[u8])> {
-    let mut value = 0_u64;
-    let mut len = 0;
-    while let Some(byte) = text.get(len).filter(|byte| byte.is_ascii_digit()) {
-        let digit = u64::from(byte - b'0');
-        value = match len < SAFE_DIGITS {
-            true => value * 10 + digit,
-            false => value.checked_mul(10)?.checked_add(digit)?,
-        };
-        len += 1;
-    }
-    if len > 0 { Some((value, text.get(len..).unwrap_or_default())) } else { None }
+    leading_digits(skip_spaces(text))
 }
 
 fn u32_of(text: &[u8]) -> Result<(u32, &[u8]), Unreadable> {
@@ -260,7 +245,7 @@ fn loose_u32(text: &[u8]) -> Option<u32> {
         (b'+', rest) => (false, rest),
         _ => (false, text),
     };
-    let (value, _) = digits(text)?;
+    let (value, _) = leading_digits(text)?;
     Some(if is_negative { value.wrapping_neg() } else { value } as u32)
 }
 

@@ -25,7 +25,7 @@ mod worker;
 
 pub use args::Args;
 pub use error::{CommandError, quoted, seconds_text};
-pub use number::seconds as parse_seconds;
+pub use number::{leading_digits, seconds as parse_seconds};
 pub use reply::{Reply, Text};
 pub use table::{COMMANDS, Command, Keys, Verb};
 

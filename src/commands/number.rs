@@ -7,8 +7,14 @@ pub fn integer(text: &[u8]) -> Option<u64> {
     leading_integer(text).filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value)
 }
 
-/// Reads the decimal integer that the text begins with, and returns what follows it.
+/// As [`integer`], of what the text begins with; returns what follows it, too.
 fn leading_integer(text: &[u8]) -> Option<(u64, &[u8])> {
+    leading_digits(text).filter(|(_, rest)| text.first() != Some(&b'0') || text.len() == rest.len() + 1)
+}
+
+/// Reads the number that the digits at the beginning of the text make, and returns what follows them; `None` if there
+/// is no digit, or if the number is above `u64::MAX`.
+pub fn leading_digits(text: &[u8]) -> Option<(u64, &[u8])> {
     /// So many digits cannot overflow.
     const FEW: usize = 19;
     let digit = |byte: &u8| Some(byte.wrapping_sub(b'0')).filter(|digit| *digit <= 9).map(u64::from);
@@ -24,8 +30,7 @@ fn leading_integer(text: &[u8]) -> Option<(u64, &[u8])> {
             digits += 1;
         }
     }
-    let has_leading_zero = digits > 1 && text[0] == b'0';
-    if digits == 0 || has_leading_zero { None } else { Some((value, &text[digits..])) }
+    if digits == 0 { None } else { Some((value, &text[digits..])) }
 }
 
 /// Reads a job id, or a lease `ID-N`.
