@@ -24,34 +24,32 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         }
         let name = Name::clone(&self.session.used);
         self.enter("PHEAN.PUT", &name, Intent::Grow)?;
-        let mut step = self.begin(&name)?;
-        let Some(id) = step.new_ids(1) else {
-            step.finish();
-            return Err(self.trouble(&name, Trouble::NoIdsLeft));
-        };
-        step.create();
-        step.make(&Change::Put {
-            id,
-            pri: put.pri,
-            delay_ms: u64::from(put.delay_s) * 1000,
-            ttr_ms: u64::from(put.ttr_s.max(1)) * 1000,
-            body,
-        });
-        step.finish();
+        let id = self.on_tube(&name, |step| {
+            let id = step.new_ids(1)?;
+            step.create();
+            step.make(&Change::Put {
+                id,
+                pri: put.pri,
+                delay_ms: u64::from(put.delay_s) * 1000,
+                ttr_ms: u64::from(put.ttr_s.max(1)) * 1000,
+                body,
+            });
+            Some(id)
+        })?;
+        let id = id.ok_or_else(|| self.trouble(&name, Trouble::NoIdsLeft))?;
         self.session.output.push_line(b"INSERTED ", id);
         Ok(())
     }
 
-    /// Opens a tube to be changed.
-    pub(super) fn begin<'s>(&'s mut self, name: &'s [u8]) -> Result<Step<'s, W>, Answer> {
+    /// Changes a tube.
+    pub(super) fn on_tube<'s, T>(
+        &'s mut self,
+        name: &'s [u8],
+        work: impl FnOnce(&mut Step<'_, W>) -> T,
+    ) -> Result<T, Answer> {
         let db = self.port.settings.db;
-        match Step::begin(self.broker, self.world, db, name, self.now_ms) {
-            Ok(step) => Ok(step),
-            Err(_) => {
-                self.gates.trouble(name, Trouble::WrongType);
-                Err(super::answer::INTERNAL_ERROR)
-            }
-        }
+        let done = Step::run(self.broker, self.world, db, name, self.now_ms, work);
+        done.map_err(|_| self.trouble(name, Trouble::WrongType))
     }
 
     /// Opens a tube to look at it.
@@ -68,16 +66,16 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         decide: impl FnOnce(&Tube, u64) -> Option<Change<'static>>,
     ) -> Result<bool, Answer> {
         let client = self.session.client;
-        let mut step = self.begin(name)?;
-        let change = step.tube().and_then(|tube| decide(tube, step.now_ms()));
-        if let Some(change) = &change {
-            if is_own {
-                step.is_held_by(client);
+        self.on_tube(name, |step| {
+            let change = step.tube().and_then(|tube| decide(tube, step.now_ms()));
+            if let Some(change) = &change {
+                if is_own {
+                    step.is_held_by(client);
+                }
+                step.make(change);
             }
-            step.make(change);
-        }
-        step.finish();
-        Ok(change.is_some())
+            change.is_some()
+        })
     }
 
     /// Says that it was done, or that there is no such job.
@@ -144,17 +142,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     pub(super) fn kick(&mut self, bound: u32) -> Result<(), Answer> {
         let name = Name::clone(&self.session.used);
         self.enter("PHEAN.KICK", &name, Intent::Write)?;
-        let mut step = self.begin(&name)?;
-        let mut kicked = 0;
-        if let Some(order) = step.tube().map(decide::kickable) {
-            while kicked < u64::from(bound)
-                && let Some(change) = step.tube().and_then(|tube| decide::kick(tube, order))
-            {
-                step.make(&change);
-                kicked += 1;
-            }
-        }
-        step.finish();
+        let kicked = self.on_tube(&name, |step| step.kick(u64::from(bound)))?;
         self.session.output.push_line(b"KICKED ", kicked);
         Ok(())
     }
@@ -205,20 +193,18 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         choose: impl FnOnce(&Tube, u64) -> Option<Job<'_>>,
     ) -> Result<bool, Answer> {
         let (client, db) = (self.session.client, self.port.settings.db);
-        let step = Step::begin(self.broker, self.world, db, name, self.now_ms);
-        let Ok(mut step) = step else { return Err(self.trouble(name, Trouble::WrongType)) };
         let worker = Worker { client, ttr_ms: None };
-        // The answer is written while the job is at hand: what is decided cannot fail.
-        let change = step.tube().and_then(|tube| choose(tube, step.now_ms())).map(|job| {
-            self.session.output.push_job(b"RESERVED ", job.id, job.body);
-            decide::hand_out(&job, step.now_ms(), worker)
-        });
-        let mut taken = None;
-        if let Some(change @ Change::Reserve { id, n, ttr_ms, .. }) = change {
+        let taken = Step::run(self.broker, self.world, db, name, self.now_ms, |step| {
+            // The answer is written while the job is at hand: what is decided cannot fail.
+            let change = step.tube().and_then(|tube| choose(tube, step.now_ms())).map(|job| {
+                self.session.output.push_job(b"RESERVED ", job.id, job.body);
+                decide::hand_out(&job, step.now_ms(), worker)
+            });
+            let Some(change @ Change::Reserve { id, n, ttr_ms, .. }) = change else { return None };
             step.make(&change);
-            taken = Some((id, n, self.now_ms.saturating_add(ttr_ms)));
-        }
-        step.finish();
+            Some((id, n, step.now_ms().saturating_add(ttr_ms)))
+        });
+        let taken = taken.map_err(|_| self.trouble(name, Trouble::WrongType))?;
         if let Some((id, n, deadline_ms)) = taken {
             self.broker.bind_until(client, db, name, (id, n), deadline_ms);
         }

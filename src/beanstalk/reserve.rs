@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::broker::{Access, Key, Name, Step, Wait, World};
+use crate::broker::{Access, Key, Name, Wait, World};
 use crate::queue::decide;
 use crate::queue::{DURATION_MAX_MS, Order};
 
@@ -123,9 +123,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         }
         if !overdue.is_empty() {
             for name in overdue {
-                if let Ok(step) = Step::begin(self.broker, self.world, db, name, now_ms) {
-                    step.finish();
-                }
+                self.broker.look_after(self.world, db, name, now_ms);
             }
             heads.clear();
             for name in names {

@@ -129,12 +129,12 @@ impl<W: World, G: Gates> Run<'_, W, G> {
             return Err(NOT_FOUND);
         }
         self.enter("PHEAN.PAUSE", name, Intent::Write)?;
-        let mut step = self.begin(name)?;
-        // A tube that is only used or watched has no key, but counts its pauses.
-        step.create();
         let for_ms = u64::from(seconds) * 1000;
-        step.make(&Change::Pause { for_ms });
-        step.finish();
+        self.on_tube(name, |step| {
+            // A tube that is only used or watched has no key, but counts its pauses.
+            step.create();
+            step.make(&Change::Pause { for_ms });
+        })?;
         self.broker.port_paused(name, for_ms, self.now_ms);
         self.say(PAUSED);
         Ok(())

@@ -10,7 +10,7 @@ use crate::queue::{Handle, Job, Reservation, decide};
 use super::line::Grant;
 use super::names::AT_ONCE;
 use super::sessions::Bound;
-use super::{Access, Broker, End, GiveBack, Key, Step, World};
+use super::{Access, Broker, End, GiveBack, Key, World};
 
 impl Broker {
     /// Tells every waiter for which jobs are set aside. Those whose jobs are gone take their old place in line
@@ -75,9 +75,7 @@ impl Broker {
             self.serve_wide(world, wait.db, wide, now_ms);
         }
         for name in &wait.names {
-            if let Ok(step) = Step::begin(self, world, wait.db, name, now_ms) {
-                step.finish();
-            }
+            self.look_after(world, wait.db, name, now_ms);
         }
     }
 }

@@ -71,10 +71,8 @@ impl Broker {
             .and_then(|event| Step::replay(self, world, db, name, now_ms, &event));
         if applied.is_err() {
             self.apply_errors += 1;
-        } else if self.role == Role::Primary
-            && let Ok(step) = Step::begin(self, world, db, name, now_ms)
-        {
-            step.finish();
+        } else if self.role == Role::Primary {
+            self.look_after(world, db, name, now_ms);
         }
         applied
     }

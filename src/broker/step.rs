@@ -1,11 +1,13 @@
 //! What one command, or one tick, does to one tube.
 //!
 //! ```text
-//! begin    open the key, end what is over by now, and hand what is ready to those who wait
-//! make     apply one decided change, and note it in the event          (any number of times)
-//! finish   hand ready jobs to those who wait, take an idle tube away, close the key,
+//! run      open the key, end what is over by now, and hand what is ready to those who wait
+//!   make   apply one decided change, and note it in the event          (any number of times)
+//!          hand ready jobs to those who wait, take an idle tube away, close the key,
 //!          make the event known, look after the tube's next deadline
 //! ```
+//!
+//! A step stays where it was made until it is over: it is too large to be handed on for nothing.
 
 use crate::codec;
 use crate::queue::decide::{self, Worker};
@@ -18,8 +20,7 @@ use super::{Access, Broker, Key, Kind, Kinds, Record, Refused, Role, World, Wron
 /// A command or a tick ends, or promotes, at most so many overdue jobs before it does its own work.
 pub(super) const SLICE: usize = 256;
 
-/// One tube, open to be changed. Nothing is made known before [`Step::finish`], which must be called.
-#[must_use = "a step that is not finished is not made known"]
+/// One tube, open to be changed. Nothing is made known before [`Step::run`] ends it.
 pub struct Step<'a, W: World> {
     broker: &'a mut Broker,
     world: &'a mut W,
@@ -62,39 +63,46 @@ enum Event {
 }
 
 impl<'a, W: World> Step<'a, W> {
-    /// Opens a tube, which need not exist, to be changed, ends what is over by now, and serves those who wait.
+    /// Opens a tube, which need not exist, to be changed, ends what is over by now, and serves those who wait. Then
+    /// does `work`, and makes known what changed.
     #[inline(always)]
-    pub fn begin(
+    pub fn run<T>(
         broker: &'a mut Broker,
         world: &'a mut W,
         db: u32,
         name: &'a [u8],
         now_ms: u64,
-    ) -> Result<Step<'a, W>, WrongType> {
-        let mut step = Step::open(broker, world, db, name, now_ms)?;
-        let deadline_ms = step.before.as_ref().and_then(|before| before.deadline_ms);
-        if deadline_ms.is_some_and(|at_ms| at_ms <= now_ms) {
-            step.end_overdue();
-        }
-        // Whoever waits comes before the client whose command found the jobs ready.
-        step.serve();
-        Ok(step)
+        work: impl FnOnce(&mut Step<'a, W>) -> T,
+    ) -> Result<T, WrongType> {
+        let key = Step::open(broker, world, db, name)?;
+        let mut step = Step::on(key, broker, world, db, name, now_ms);
+        step.begin();
+        let done = work(&mut step);
+        step.finish();
+        Ok(done)
     }
 
     /// Opens a tube, as it is.
     #[inline(always)]
-    fn open(
+    fn open(broker: &mut Broker, world: &mut W, db: u32, name: &[u8]) -> Result<W::Key, WrongType> {
+        let key = world.open(db, name, Access::Change)?;
+        // Opening a key whose time is over deletes it, and what the broker knows of it must go before we go on.
+        broker.catch_up(world);
+        Ok(key)
+    }
+
+    /// A step on the tube of an open key.
+    #[inline(always)]
+    fn on(
+        key: W::Key,
         broker: &'a mut Broker,
         world: &'a mut W,
         db: u32,
         name: &'a [u8],
         now_ms: u64,
-    ) -> Result<Step<'a, W>, WrongType> {
-        let key = world.open(db, name, Access::Change)?;
-        // Opening a key whose time is over deletes it, and what the broker knows of it must go before we go on.
-        broker.catch_up(world);
+    ) -> Step<'a, W> {
         let before = key.tube().map(|tube| Glance::of(tube, broker.settings.linger_ms));
-        Ok(Step {
+        Step {
             broker,
             world,
             key,
@@ -107,7 +115,18 @@ impl<'a, W: World> Step<'a, W> {
             before,
             changes: 0,
             removed: false,
-        })
+        }
+    }
+
+    /// Ends what is over by now, and serves those who wait.
+    #[inline(always)]
+    fn begin(&mut self) {
+        let deadline_ms = self.before.as_ref().and_then(|before| before.deadline_ms);
+        if deadline_ms.is_some_and(|at_ms| at_ms <= self.now_ms) {
+            self.end_overdue();
+        }
+        // Whoever waits comes before the client whose command found the jobs ready.
+        self.serve();
     }
 
     /// Makes what is due happen, one slice of it.
@@ -186,6 +205,19 @@ impl<'a, W: World> Step<'a, W> {
         }
         let cleared = self.apply(self.now_ms, change);
         self.broker.totals.count(change, cleared);
+    }
+
+    /// Kicks up to `count` jobs: buried ones or, if none is buried, delayed ones. Returns how many it kicked.
+    pub fn kick(&mut self, count: u64) -> u64 {
+        let mut kicked = 0;
+        let Some(order) = self.tube().map(decide::kickable) else { return 0 };
+        while kicked < count
+            && let Some(change) = self.tube().and_then(|tube| decide::kick(tube, order))
+        {
+            self.make(&change);
+            kicked += 1;
+        }
+        kicked
     }
 
     /// Changes the tube. Returns how many jobs were cleared.
@@ -281,19 +313,24 @@ impl<'a, W: World> Step<'a, W> {
         }
     }
 
-    /// Ends the step. Returns how many changes it made in all.
+    /// How many changes the step has made, its own and what followed from the time and from those who wait.
+    pub(super) fn changes(&self) -> usize {
+        self.changes
+    }
+
+    /// Ends the step.
     #[inline(always)]
-    pub fn finish(mut self) -> usize {
+    fn finish(&mut self) {
         self.serve();
         let linger_ms = self.broker.settings.linger_ms;
         if linger_ms == 0 && self.changes > 0 && !self.broker.is_attended(self.db, self.name) {
             self.remove_if_idle();
         }
-        self.close(linger_ms, false)
+        self.close(linger_ms, false);
     }
 
     /// Takes the tube away if it has been idle for its time.
-    pub(super) fn remove_if_idle(&mut self) {
+    fn remove_if_idle(&mut self) {
         let linger_ms = self.broker.settings.linger_ms;
         if self.removed {
             return;
@@ -303,19 +340,29 @@ impl<'a, W: World> Step<'a, W> {
         }
     }
 
-    /// Ends a tick's step: the tube's deadline is looked up anew.
-    pub(super) fn finish_tick(mut self) -> usize {
-        self.serve();
-        let linger_ms = self.broker.settings.linger_ms;
-        let is_waited_on = linger_ms > 0 && self.broker.waiting_on(self.db, self.name) > 0;
-        if !is_waited_on && !self.broker.is_attended(self.db, self.name) {
-            self.remove_if_idle();
+    /// What a tick does to a tube: nothing but what is due, and its deadline is looked up anew. Returns how many
+    /// changes that made.
+    pub(super) fn tick(
+        broker: &'a mut Broker,
+        world: &'a mut W,
+        db: u32,
+        name: &'a [u8],
+        now_ms: u64,
+    ) -> Result<usize, WrongType> {
+        let key = Step::open(broker, world, db, name)?;
+        let mut step = Step::on(key, broker, world, db, name, now_ms);
+        step.begin();
+        let linger_ms = step.broker.settings.linger_ms;
+        let is_waited_on = linger_ms > 0 && step.broker.waiting_on(db, name) > 0;
+        if !is_waited_on && !step.broker.is_attended(db, name) {
+            step.remove_if_idle();
         }
-        self.close(linger_ms, true)
+        step.close(linger_ms, true);
+        Ok(step.changes)
     }
 
     #[inline(always)]
-    fn close(mut self, linger_ms: u64, look_up: bool) -> usize {
+    fn close(&mut self, linger_ms: u64, look_up: bool) {
         let after = self.key.tube().map(|tube| Glance::of(tube, linger_ms));
         if let (Some(port), Some(tube)) = (self.broker.port_of(self.db), self.key.tube()) {
             let before = self.before.as_ref().map(|before| before.counts).unwrap_or_default();
@@ -327,7 +374,7 @@ impl<'a, W: World> Step<'a, W> {
         if let Some(after) = after {
             self.note(&after, look_up);
         }
-        drop(self.key);
+        self.key.close();
         let record = match &self.event {
             Event::None => None,
             Event::Unwritten => Some(Record::Nobody),
@@ -337,12 +384,11 @@ impl<'a, W: World> Step<'a, W> {
         if let Some(record) = record {
             self.world.commit(self.db, self.name, record, self.kinds);
         }
-        if let Event::Written(bytes) = self.event {
-            self.broker.buffer = bytes;
+        if let Event::Written(bytes) = &mut self.event {
+            self.broker.buffer = std::mem::take(bytes);
             self.broker.buffer.shrink_to(64 * 1024);
         }
         self.broker.catch_up(self.world);
-        self.changes
     }
 
     /// Applies an event that came from outside: all of its changes or, if one of them is impossible, none.
@@ -354,7 +400,8 @@ impl<'a, W: World> Step<'a, W> {
         now_ms: u64,
         event: &codec::Event<'_>,
     ) -> Result<(), Refused> {
-        let mut step = Step::open(broker, world, db, name, now_ms)?;
+        let key = Step::open(broker, world, db, name)?;
+        let mut step = Step::on(key, broker, world, db, name, now_ms);
         match step.key.tube() {
             Some(tube) => tube.verify_each(event.at_ms, event.changes())?,
             None => {

@@ -73,23 +73,29 @@ impl Broker {
                 return Some(0);
             }
         }
-        let step = Step::begin(self, world, db, &name, now_ms);
-        Some(step.map_or(0, Step::finish_tick))
+        Some(Step::tick(self, world, db, &name, now_ms).unwrap_or(0))
+    }
+
+    /// Ends what is over in a tube, and serves those who wait there. One that holds something else is none of ours.
+    pub(crate) fn look_after<W: World>(&mut self, world: &mut W, db: u32, name: &[u8], now_ms: u64) {
+        let _ = Step::run(self, world, db, name, now_ms, |_| ());
     }
 
     fn give_back<W: World>(&mut self, world: &mut W, back: &GiveBack, now_ms: u64) -> usize {
         let Some(db) = self.names.db_of(back.uid) else { return 1 };
         let retry = self.settings.retry;
-        let Ok(mut step) = Step::begin(self, world, db, &back.name, now_ms) else { return 1 };
         let handle = Handle::lease(back.id, back.n);
-        let change = step.tube().and_then(|tube| match back.delivered {
-            true => decide::lose(tube, handle, now_ms, retry),
-            false => decide::undeliver(tube, handle, now_ms),
+        let changes = Step::run(self, world, db, &back.name, now_ms, |step| {
+            let change = step.tube().and_then(|tube| match back.delivered {
+                true => decide::lose(tube, handle, now_ms, retry),
+                false => decide::undeliver(tube, handle, now_ms),
+            });
+            if let Some(change) = change {
+                step.make(&change);
+            }
+            step.changes()
         });
-        if let Some(change) = change {
-            step.make(&change);
-        }
-        step.finish() + 1
+        changes.unwrap_or(0) + 1
     }
 
     fn go_on_sweeping(&mut self) {

@@ -26,6 +26,8 @@ pub trait Key {
     fn create(&mut self, tube: Tube);
     /// Deletes the key.
     fn remove(&mut self);
+    /// Closes the key: there is no tube in it any more.
+    fn close(&mut self);
 }
 
 /// How a change is made known to replicas and the append-only file.

@@ -120,16 +120,17 @@ fn each<W: World, R: Reply>(
     let name = call.args.take()?;
     let handles = call.args.handles(!keywords.is_empty())?;
     let options = call.args.options(keywords)?;
-    let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
-    let mut count = 0;
-    for handle in handles.iter() {
-        let change = step.tube().and_then(|tube| decide(&options, tube, handle, call.now_ms));
-        if let Some(change) = change {
-            step.make(&change);
-            count += 1;
+    let count = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+        let mut count = 0;
+        for handle in handles.iter() {
+            let change = step.tube().and_then(|tube| decide(&options, tube, handle, call.now_ms));
+            if let Some(change) = change {
+                step.make(&change);
+                count += 1;
+            }
         }
-    }
-    step.finish();
+        count
+    })?;
     call.reply.integer(count);
     Ok(Done::Replied)
 }

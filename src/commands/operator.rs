@@ -13,17 +13,7 @@ pub fn kick<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, Comma
     let name = call.args.take()?;
     let count = call.args.integer("count", 0, INTEGER_MAX)?;
     call.args.finish()?;
-    let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
-    let mut kicked = 0;
-    if let Some(order) = step.tube().map(decide::kickable) {
-        while kicked < count
-            && let Some(change) = step.tube().and_then(|tube| decide::kick(tube, order))
-        {
-            step.make(&change);
-            kicked += 1;
-        }
-    }
-    step.finish();
+    let kicked = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| step.kick(count))?;
     call.reply.integer(kicked);
     Ok(Done::Replied)
 }
@@ -39,13 +29,14 @@ pub fn prioritize<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done,
     let handle = call.args.handle()?;
     let pri = call.args.pri("pri")?;
     call.args.finish()?;
-    let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
-    let change = step.tube().and_then(|tube| decide::prioritize(tube, handle, call.now_ms, pri));
-    if let Some(change) = &change {
-        step.make(change);
-    }
-    step.finish();
-    call.reply.integer(u64::from(change.is_some()));
+    let done = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+        let change = step.tube().and_then(|tube| decide::prioritize(tube, handle, call.now_ms, pri));
+        if let Some(change) = &change {
+            step.make(change);
+        }
+        change.is_some()
+    })?;
+    call.reply.integer(u64::from(done));
     Ok(Done::Replied)
 }
 
@@ -55,16 +46,17 @@ pub fn delay<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, Comm
     let handle = call.args.handle()?;
     let delay_ms = call.args.seconds("seconds", 0)?;
     call.args.finish()?;
-    let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
-    let change = step.tube().and_then(|tube| decide::delay(tube, handle, call.now_ms, delay_ms));
-    if let Some(change) = &change {
-        step.make(change);
-        if delay_ms == 0 {
-            step.make(&Change::Promote { id: handle.id });
+    let done = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+        let change = step.tube().and_then(|tube| decide::delay(tube, handle, call.now_ms, delay_ms));
+        if let Some(change) = &change {
+            step.make(change);
+            if delay_ms == 0 {
+                step.make(&Change::Promote { id: handle.id });
+            }
         }
-    }
-    step.finish();
-    call.reply.integer(u64::from(change.is_some()));
+        change.is_some()
+    })?;
+    call.reply.integer(u64::from(done));
     Ok(Done::Replied)
 }
 
@@ -73,14 +65,14 @@ pub fn pause<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, Comm
     let name = call.args.take()?;
     let for_ms = call.args.seconds("seconds", 0)?;
     call.args.finish()?;
-    let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
-    if for_ms > 0 {
-        step.create();
-    }
-    if step.tube().is_some() {
-        step.make(&Change::Pause { for_ms });
-    }
-    step.finish();
+    Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+        if for_ms > 0 {
+            step.create();
+        }
+        if step.tube().is_some() {
+            step.make(&Change::Pause { for_ms });
+        }
+    })?;
     call.reply.ok();
     Ok(Done::Replied)
 }
@@ -92,14 +84,15 @@ pub fn clear<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, Comm
     if states.is_empty() {
         states = States::NONE.with(State::Ready).with(State::Delayed).with(State::Buried);
     }
-    let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
-    let counts = step.tube().map(|tube| tube.counts()).unwrap_or_default();
-    let cleared =
-        State::ALL.into_iter().filter(|state| states.has(*state)).map(|state| counts.of(state)).sum();
-    if cleared > 0 {
-        step.make(&Change::Clear { states });
-    }
-    step.finish();
+    let cleared = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+        let counts = step.tube().map(|tube| tube.counts()).unwrap_or_default();
+        let cleared =
+            State::ALL.into_iter().filter(|state| states.has(*state)).map(|state| counts.of(state)).sum();
+        if cleared > 0 {
+            step.make(&Change::Clear { states });
+        }
+        cleared
+    })?;
     call.reply.integer(cleared);
     Ok(Done::Replied)
 }

@@ -47,23 +47,19 @@ fn put_all<W: World, R: Reply>(
     if settings.drain {
         return Err(CommandError::Draining);
     }
-    let mut step = Step::begin(call.broker, call.world, call.db, tube, call.now_ms)?;
-    let first_id = step.new_ids(bodies.len() as u64).ok_or(CommandError::NoIdsLeft);
-    let Ok(first_id) = first_id else {
-        step.finish();
-        return first_id;
-    };
-    debug_assert!(first_id <= ID_MAX);
-    step.create();
-    for (id, body) in (first_id..).zip(bodies) {
-        step.make(&Change::Put {
-            id,
-            pri: options.pri.unwrap_or(PRI),
-            delay_ms: options.delay_ms.unwrap_or(0),
-            ttr_ms: options.ttr_ms.unwrap_or(settings.ttr_ms),
-            body,
-        });
-    }
-    step.finish();
-    Ok(first_id)
+    Step::run(call.broker, call.world, call.db, tube, call.now_ms, |step| {
+        let first_id = step.new_ids(bodies.len() as u64).ok_or(CommandError::NoIdsLeft)?;
+        debug_assert!(first_id <= ID_MAX);
+        step.create();
+        for (id, body) in (first_id..).zip(bodies) {
+            step.make(&Change::Put {
+                id,
+                pri: options.pri.unwrap_or(PRI),
+                delay_ms: options.delay_ms.unwrap_or(0),
+                ttr_ms: options.ttr_ms.unwrap_or(settings.ttr_ms),
+                body,
+            });
+        }
+        Ok(first_id)
+    })?
 }

@@ -49,11 +49,11 @@ fn reserve_one<W: World, R: Reply>(
     options: &Options<'_>,
 ) -> Result<Done, CommandError> {
     let worker = worker(call, options);
-    let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
-    let job = step.tube().and_then(|tube| decide::next(tube, call.now_ms));
-    let change = job.map(|job| take(&job, call.now_ms, worker, name, call.reply));
-    let taken = change.and_then(|change| make(&mut step, &change));
-    step.finish();
+    let taken = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+        let job = step.tube().and_then(|tube| decide::next(tube, call.now_ms));
+        let change = take(job.as_ref()?, call.now_ms, worker, name, call.reply);
+        make(step, &change)
+    })?;
     match taken {
         Some(taken) => {
             bind(call, options, name, taken);
@@ -71,24 +71,25 @@ fn reserve_some<W: World, R: Reply>(
     options: &Options<'_>,
 ) -> Result<Done, CommandError> {
     let worker = worker(call, options);
-    let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
-    let tube = step.tube().filter(|tube| !tube.is_paused(call.now_ms));
-    let count = tube.map_or(0, |tube| tube.counts().of(State::Ready)).min(count);
-    if count > 0 {
-        call.reply.array(count as usize);
-    }
     let mut bound = Vec::new();
-    for _ in 0..count {
-        let job = step.tube().and_then(|tube| decide::next(tube, call.now_ms));
-        let Some(change) = job.map(|job| take(&job, call.now_ms, worker, name, call.reply)) else {
-            debug_assert!(false, "a ready job that was counted is not there");
-            call.reply.null();
-            continue;
-        };
-        let taken = make(&mut step, &change);
-        bound.extend(taken.filter(|_| options.bound));
-    }
-    step.finish();
+    let count = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+        let tube = step.tube().filter(|tube| !tube.is_paused(call.now_ms));
+        let count = tube.map_or(0, |tube| tube.counts().of(State::Ready)).min(count);
+        if count > 0 {
+            call.reply.array(count as usize);
+        }
+        for _ in 0..count {
+            let job = step.tube().and_then(|tube| decide::next(tube, call.now_ms));
+            let Some(change) = job.map(|job| take(&job, call.now_ms, worker, name, call.reply)) else {
+                debug_assert!(false, "a ready job that was counted is not there");
+                call.reply.null();
+                continue;
+            };
+            let taken = make(step, &change);
+            bound.extend(taken.filter(|_| options.bound));
+        }
+        count
+    })?;
     if count == 0 {
         return wait_or_null(call, &[name], options);
     }
@@ -149,13 +150,14 @@ fn reserve_many<W: World, R: Reply>(
     let mut by_tube = vec![0_usize; tubes.len()];
     candidates.iter().for_each(|candidate| by_tube[candidate.tube] += 1);
     for (name, count) in tubes.iter().zip(by_tube).filter(|(_, count)| *count > 0) {
-        let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
-        for _ in 0..count {
-            if let Some(change) = step.tube().and_then(|tube| decide::reserve(tube, call.now_ms, worker)) {
-                step.make(&change);
+        Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+            for _ in 0..count {
+                if let Some(change) = step.tube().and_then(|tube| decide::reserve(tube, call.now_ms, worker))
+                {
+                    step.make(&change);
+                }
             }
-        }
-        step.finish();
+        })?;
     }
     if options.count.is_some() {
         call.reply.array(candidates.len());
@@ -191,7 +193,7 @@ fn end_overdue<W: World, R: Reply>(call: &mut Call<'_, W, R>, tubes: &[&[u8]]) -
         }
     }
     for name in overdue {
-        Step::begin(call.broker, call.world, call.db, name, call.now_ms)?.finish();
+        call.broker.look_after(call.world, call.db, name, call.now_ms);
     }
     Ok(())
 }
@@ -243,11 +245,11 @@ pub fn reservejob<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done,
         return Err(CommandError::BoundInScript);
     }
     let worker = worker(call, &options);
-    let mut step = Step::begin(call.broker, call.world, call.db, name, call.now_ms)?;
-    let job = step.tube().and_then(|tube| decide::takeable(tube, handle, call.now_ms));
-    let change = job.map(|job| take(&job, call.now_ms, worker, name, call.reply));
-    let taken = change.and_then(|change| make(&mut step, &change));
-    step.finish();
+    let taken = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+        let job = step.tube().and_then(|tube| decide::takeable(tube, handle, call.now_ms));
+        let change = take(job.as_ref()?, call.now_ms, worker, name, call.reply);
+        make(step, &change)
+    })?;
     match taken {
         Some(taken) => bind(call, &options, name, taken),
         None => call.reply.null(),

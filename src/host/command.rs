@@ -99,7 +99,8 @@ fn run(ctx: Ctx, command: &'static Command, arguments: Arguments<'_>) {
         return reply
             .error("NOPERM PHEAN.APPLY is for primaries and the append-only file; others need REPLICAOF");
     }
-    let entered = state::enter(|state| state.run(ctx, command, arguments, flags, client, &mut reply));
+    let asked = Asked { ctx, command, arguments, flags, client, db: ctx.selected_db() };
+    let entered = state::enter(|state| state.run(&asked, &mut reply));
     match entered {
         Some(Ok(())) => {}
         Some(Err(error)) => {
@@ -128,21 +129,39 @@ fn may_apply(ctx: Ctx, flags: c_int, client: u64) -> bool {
         || ctx.user_of(client).is_some_and(|user| api::user_may_run(&user, &[b"REPLICAOF", b"NO", b"ONE"]))
 }
 
+/// A command that a client sent.
+struct Asked<'a> {
+    ctx: Ctx,
+    command: &'static Command,
+    arguments: Arguments<'a>,
+    /// The context's flags.
+    flags: c_int,
+    client: u64,
+    /// The client's database. It is asked for before anything is heard of: looking at keys elsewhere selects theirs.
+    db: u32,
+}
+
 impl State {
-    fn run(
-        &mut self,
-        ctx: Ctx,
-        command: &'static Command,
-        arguments: Arguments<'_>,
-        flags: c_int,
-        client: u64,
-        reply: &mut RedisReply,
-    ) -> Result<(), CommandError> {
+    fn run(&mut self, asked: &Asked<'_>, reply: &mut RedisReply) -> Result<(), CommandError> {
+        let done = self.answer(asked, reply);
+        if let Ok(Done::Waits(wait)) = done {
+            let Asked { ctx, command, client, db, .. } = *asked;
+            let many = wait.count.is_some();
+            let broker = &mut self.broker;
+            self.waits.block(ctx, client, command.verb, db, many, || broker.wait(wait));
+            self.settle(ctx);
+            return Ok(());
+        }
+        self.settle(asked.ctx);
+        done.map(|_| ())
+    }
+
+    #[inline(always)]
+    fn answer(&mut self, asked: &Asked<'_>, reply: &mut RedisReply) -> Result<Done, CommandError> {
+        let Asked { ctx, command, arguments, flags, client, db } = *asked;
         let now_ms = now_ms();
         let in_script = flags & flag::LUA != 0;
         let no_wait = flag::LUA | flag::MULTI | flag::DENY_BLOCKING | flag::REPLICATED | flag::LOADING;
-        // Asked before anything is heard of: looking at keys elsewhere selects their databases.
-        let db = ctx.selected_db();
         let (waits, door, listeners) = (&mut self.waits, &mut self.door, &self.listeners);
         let mut world = RedisWorld::in_command(ctx, flags, db, waits, door, listeners, arguments);
         if flags & (flag::CLUSTER | flag::LOADING) == flag::CLUSTER {
@@ -153,12 +172,12 @@ impl State {
                 Keys::Counted => arguments.bytes.get(2..),
             };
             if let Some(keys) = keys {
-                world = world.seeing_only(keys);
+                world.see_only(keys);
             }
         }
         self.broker.catch_up(&mut world);
         self.broker.lift_ids(state::take_highest_id());
-        let done = commands::run(
+        commands::run(
             command.verb,
             &mut Call {
                 broker: &mut self.broker,
@@ -170,17 +189,7 @@ impl State {
                 started_ms: self.started_ms,
                 client: Client { id: client, may_wait: flags & no_wait == 0, in_script },
             },
-        );
-        drop(world);
-        if let Ok(Done::Waits(wait)) = done {
-            let many = wait.count.is_some();
-            let broker = &mut self.broker;
-            self.waits.block(ctx, client, command.verb, db, many, || broker.wait(wait));
-            self.settle(ctx);
-            return Ok(());
-        }
-        self.settle(ctx);
-        done.map(|_| ())
+        )
     }
 
     /// After anything happened: the timer stands right, and whoever is to be told something is told.

@@ -82,6 +82,7 @@ pub(super) struct RedisWorld<'a> {
 
 impl<'a> RedisWorld<'a> {
     /// The world of a command in the database `db`.
+    #[inline(always)]
     pub(super) fn in_command(
         ctx: Ctx,
         flags: c_int,
@@ -108,9 +109,8 @@ impl<'a> RedisWorld<'a> {
 
     /// A command of a cluster that names these keys is running: Redis 8 and Valkey look for any key in its slot,
     /// whatever slot the key is in.
-    pub(super) fn seeing_only(mut self, keys: &'a [&'a [u8]]) -> RedisWorld<'a> {
+    pub(super) fn see_only(&mut self, keys: &'a [&'a [u8]]) {
         self.sight = Some(keys);
-        self
     }
 
     /// The world of commands that came to the beanstalk port, with what the last such world remembers of the same
@@ -334,5 +334,10 @@ impl Key for RedisKey {
                 ctx.open_to_change(name.as_ptr()).iter().for_each(RawKey::delete);
             }
         }
+    }
+
+    fn close(&mut self) {
+        self.tube = None;
+        self.raw = Raw::None;
     }
 }

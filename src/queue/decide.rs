@@ -42,7 +42,7 @@ fn reserved(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Job<'_>> {
 /// As [`named`], without a look at more of the job than that takes.
 fn is_named(tube: &Tube, handle: Handle, now_ms: u64) -> bool {
     match handle.n {
-        Some(n) => tube.reservation(handle.id).is_some_and(|r| r.n == n && r.deadline_ms > now_ms),
+        Some(n) => tube.is_held(handle.id, n, now_ms),
         None => tube.has(handle.id),
     }
 }

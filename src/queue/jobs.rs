@@ -230,10 +230,8 @@ impl Jobs {
     }
 
     /// Moves a segment within the orders where its smallest key changed.
+    #[inline]
     fn reorder(&mut self, base: u64, before: [u64; ORDERS], after: [u64; ORDERS]) {
-        if before == after {
-            return;
-        }
         for order in Order::ALL {
             let (before, after) = (before[order as usize], after[order as usize]);
             if before != after {
@@ -274,6 +272,12 @@ impl Jobs {
     /// Whether there is a job `id`.
     pub(super) fn has(&self, id: u64) -> bool {
         self.segment_of(id).is_some_and(|segment| segment.find(id).is_some())
+    }
+
+    /// Whether the reservation `n` of the job `id` holds at `now_ms`.
+    pub(super) fn is_held(&self, id: u64, n: u64, now_ms: u64) -> bool {
+        let segment = self.segment_of(id);
+        segment.is_some_and(|segment| segment.find(id).is_some_and(|slot| segment.is_held(slot, n, now_ms)))
     }
 
     /// The reservation of the job `id`.

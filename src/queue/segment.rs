@@ -114,7 +114,12 @@ impl<T: Copy> Sparse<T> {
     /// How many entries stand before that of `slot`.
     #[inline]
     fn position(&self, slot: usize) -> usize {
-        (self.slots & ((1 << slot) - 1)).count_ones() as usize
+        // Counting bits takes long where the processor may lack an instruction for it, and mostly it is an end.
+        match self.slots & ((1 << slot) - 1) {
+            0 => 0,
+            before if before == self.slots => self.entries.len(),
+            before => before.count_ones() as usize,
+        }
     }
 
     #[inline]
@@ -450,6 +455,12 @@ impl Segment {
         let reservation = self.reservation(slot).unwrap_or_default();
         let history = self.histories.get(slot).unwrap_or_default();
         Shape { pri: self.pris[slot], state, timing, reservation, history }
+    }
+
+    /// Whether the reservation `n` of the job in `slot` holds at `now_ms`.
+    #[inline]
+    pub(super) fn is_held(&self, slot: usize, n: u64, now_ms: u64) -> bool {
+        self.reservations.get(slot).is_some_and(|r| r.n.get() == n && r.deadline_ms.get() > now_ms)
     }
 
     /// The reservation of the job in `slot`, if it is reserved.

@@ -143,6 +143,11 @@ impl Tube {
         self.jobs.has(id)
     }
 
+    /// Whether the reservation `n` of the job `id` holds at `now_ms`. O(log n).
+    pub fn is_held(&self, id: u64, n: u64, now_ms: u64) -> bool {
+        self.jobs.is_held(id, n, now_ms)
+    }
+
     /// The reservation of the job `id`, if there is such a job and it is reserved. O(log n).
     pub fn reservation(&self, id: u64) -> Option<Reservation> {
         self.jobs.reservation(id)

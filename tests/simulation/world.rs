@@ -464,11 +464,10 @@ impl Key for MemoryKey {
         let (db, name) = self.place.pair();
         state.news.push_back(News::Gone { db, name, counts: tube.counts() });
     }
-}
 
-impl Drop for MemoryKey {
-    fn drop(&mut self) {
-        if !self.is_changed || std::thread::panicking() {
+    fn close(&mut self) {
+        if !std::mem::take(&mut self.is_changed) || std::thread::panicking() {
+            self.tube = None;
             return;
         }
         let mut state = self.state.borrow_mut();
@@ -481,6 +480,12 @@ impl Drop for MemoryKey {
                 state.keys.change().insert(self.place, Entry { value, expires_at_ms: None });
             }
         }
+    }
+}
+
+impl Drop for MemoryKey {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

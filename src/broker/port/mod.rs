@@ -228,11 +228,12 @@ impl Broker {
         if self.role != Role::Primary || !world.may_write() {
             return;
         }
-        let Ok(mut step) = Step::begin(self, world, db, name, now_ms) else { return };
-        if step.tube().is_some_and(|tube| tube.header().paused_until_ms == until_ms) {
-            step.make(&Change::Pause { for_ms: 0 });
-        }
-        step.finish();
+        // A key that holds something else by now has no pause to end.
+        let _ = Step::run(self, world, db, name, now_ms, |step| {
+            if step.tube().is_some_and(|tube| tube.header().paused_until_ms == until_ms) {
+                step.make(&Change::Pause { for_ms: 0 });
+            }
+        });
     }
 
     /// A connection begins to use or watch `default`, whatever its key holds.
@@ -382,10 +383,8 @@ impl Broker {
 
     /// Serves a waiter that watches very many tubes, if one of them has a job.
     pub(super) fn serve_wide<W: World>(&mut self, world: &mut W, db: u32, watched: &Watched, now_ms: u64) {
-        if let Some(name) = self.most_urgent(watched)
-            && let Ok(step) = Step::begin(self, world, db, &name, now_ms)
-        {
-            step.finish();
+        if let Some(name) = self.most_urgent(watched) {
+            self.look_after(world, db, &name, now_ms);
         }
     }
 
