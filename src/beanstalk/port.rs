@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::broker::{Broker, DEFAULT, End, Name, Tie, Watched, World};
+use crate::broker::{Broker, DEFAULT, End, Name, Watched, World};
 
 use super::answer::INTERNAL_ERROR;
 use super::gates::Gates;
@@ -98,8 +98,7 @@ impl Port {
     pub fn open(&mut self, client: u64, broker: &mut Broker) -> Session {
         self.connections.open += 1;
         self.connections.ever += 1;
-        broker.tie_default(Tie::Using);
-        broker.tie_default(Tie::Watching);
+        broker.tie_default();
         Session::new(client, Name::clone(&self.default), Rc::clone(&self.watched))
     }
 
@@ -119,14 +118,11 @@ impl Port {
         broker.client_closed(session.client, waiter);
         // In beanstalkd's order, which the order of the list of tubes depends on.
         let watched = Rc::make_mut(&mut session.watched);
-        while let Some(name) = watched.names().first().cloned() {
-            watched.remove(&name);
-            if session.is_wide {
-                broker.ignore_wide(watched, &name);
-            }
-            broker.untie(&name, Tie::Watching);
+        for _ in 0..watched.len() {
+            let Some(name) = watched.names().first().cloned() else { break };
+            broker.ignore(watched, &name);
         }
-        broker.untie(&session.used, Tie::Using);
+        broker.unuse_tube(&session.used);
     }
 
     /// Ends the port, whose sessions are all closed: the broker keeps nothing for it any longer.

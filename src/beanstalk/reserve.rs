@@ -49,11 +49,11 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         if until_ms <= self.now_ms || self.session.is_half_closed() {
             return self.say(TIMED_OUT);
         }
-        let names = if self.session.is_wide { Vec::new() } else { self.usable() };
+        let names = if self.session.watched.is_wide() { Vec::new() } else { self.usable() };
         let wait = Wait {
             db: self.port.settings.db,
             names,
-            wide: self.session.is_wide.then(|| Rc::clone(&self.session.watched)),
+            wide: self.session.watched.is_wide().then(|| Rc::clone(&self.session.watched)),
             count: None,
             ttr_ms: None,
             bound: true,
@@ -73,7 +73,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
 
     /// Takes the most urgent job over all watched tubes. `false` if there is none.
     fn take_most_urgent(&mut self) -> Result<bool, Answer> {
-        if self.session.is_wide {
+        if self.session.watched.is_wide() {
             return self.take_wide();
         }
         if let [only] = self.session.watched.names() {

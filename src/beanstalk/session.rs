@@ -51,8 +51,6 @@ pub struct Session {
     pub(super) used: Name,
     /// The tubes that jobs are taken from.
     pub(super) watched: Rc<Watched>,
-    /// Whether it watches very many tubes.
-    pub(super) is_wide: bool,
     pub(super) is_producer: bool,
     pub(super) is_worker: bool,
     half_closed: bool,
@@ -70,7 +68,6 @@ impl Session {
             stage: Stage::Command,
             used,
             watched,
-            is_wide: false,
             is_producer: false,
             is_worker: false,
             half_closed: false,

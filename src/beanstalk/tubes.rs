@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::broker::{Name, Tie, World};
+use crate::broker::{Name, World};
 use crate::queue::Change;
 
 use super::answer::{Answer, BAD_FORMAT, NOT_FOUND, NOT_IGNORED, OUT_OF_MEMORY, PAUSED};
@@ -10,19 +10,15 @@ use super::gates::{Gates, Refusal, Trouble};
 use super::parse;
 use super::run::{Intent, Run};
 
-/// A connection that watches more tubes than this is wide: it does not look at each of them.
-const NARROW_MAX: usize = 16;
-
-/// A wide connection becomes a narrow one again with so few tubes.
-const WIDE_MIN: usize = 8;
-
 impl<W: World, G: Gates> Run<'_, W, G> {
     /// `use <tube>`
     pub(super) fn use_tube(&mut self, name: &[u8]) -> Result<(), Answer> {
         if *self.session.used != *name {
-            self.tie(name, Tie::Using)?;
-            let before = std::mem::replace(&mut self.session.used, Name::from(name));
-            self.broker.untie(&before, Tie::Using);
+            self.is_local(name)?;
+            let used = self.broker.use_tube(self.world, name, self.now_ms);
+            let used = used.map_err(|_| self.trouble(name, Trouble::WrongType))?;
+            let before = std::mem::replace(&mut self.session.used, used);
+            self.broker.unuse_tube(&before);
         }
         self.say_using();
         Ok(())
@@ -36,38 +32,24 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         output.push(b"\r\n");
     }
 
-    fn tie(&mut self, name: &[u8], tie: Tie) -> Result<(), Answer> {
-        if !self.gates.is_local(name) {
-            return Err(self.trouble(name, Trouble::NotLocal));
-        }
-        let tied = self.broker.tie(self.world, name, tie, self.now_ms);
-        tied.map_err(|_| self.trouble(name, Trouble::WrongType))
+    fn is_local(&mut self, name: &[u8]) -> Result<(), Answer> {
+        if self.gates.is_local(name) { Ok(()) } else { Err(self.trouble(name, Trouble::NotLocal)) }
     }
 
     /// `watch <tube>`
     pub(super) fn watch(&mut self, name: &[u8]) -> Result<(), Answer> {
-        if !self.session.watched.contains(name) {
+        if !self.broker.is_watched(&self.session.watched, name) {
             if !self.gates.may_use("PHEAN.RESERVE", name) {
                 return Err(self.trouble(name, Trouble::NotAllowed));
             }
             // Whoever comes to empty the queue is let in, but the memory for very many names must be there.
-            if self.session.watched.len() >= NARROW_MAX
-                && self.gates.may_write(true) == Err(Refusal::OutOfMemory)
-            {
+            if self.session.watched.is_full() && self.gates.may_write(true) == Err(Refusal::OutOfMemory) {
                 return Err(OUT_OF_MEMORY);
             }
-            self.tie(name, Tie::Watching)?;
-            let name = Name::from(name);
+            self.is_local(name)?;
             let watched = Rc::make_mut(&mut self.session.watched);
-            watched.add(&name);
-            if self.session.is_wide {
-                self.broker.watch_wide(self.world, watched, &name);
-            } else if watched.len() > NARROW_MAX {
-                self.session.is_wide = true;
-                for name in watched.names().to_vec() {
-                    self.broker.watch_wide(self.world, watched, &name);
-                }
-            }
+            let done = self.broker.watch(self.world, watched, name, self.now_ms);
+            done.map_err(|_| self.trouble(name, Trouble::WrongType))?;
         }
         self.say_watching();
         Ok(())
@@ -75,22 +57,10 @@ impl<W: World, G: Gates> Run<'_, W, G> {
 
     /// `ignore <tube>`
     pub(super) fn ignore(&mut self, name: &[u8]) -> Result<(), Answer> {
-        if self.session.watched.contains(name) {
-            if self.session.watched.len() < 2 {
-                return Err(NOT_IGNORED);
-            }
-            let watched = Rc::make_mut(&mut self.session.watched);
-            watched.remove(name);
-            self.broker.untie(name, Tie::Watching);
-            if self.session.is_wide {
-                self.broker.ignore_wide(watched, name);
-                if watched.len() <= WIDE_MIN {
-                    self.session.is_wide = false;
-                    for name in watched.names().to_vec() {
-                        self.broker.ignore_wide(watched, &name);
-                    }
-                }
-            }
+        if self.session.watched.len() > 1 {
+            self.broker.ignore(Rc::make_mut(&mut self.session.watched), name);
+        } else if self.broker.is_watched(&self.session.watched, name) {
+            return Err(NOT_IGNORED);
         }
         self.say_watching();
         Ok(())

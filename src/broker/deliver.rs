@@ -18,7 +18,8 @@ impl Broker {
     pub fn deliver<W: World>(&mut self, world: &mut W, now_ms: u64) {
         self.catch_up(world);
         while let Some((number, wait, grant)) = self.line.next_granted() {
-            if self.names.db_of(grant.uid) != Some(wait.db) || !wait.is_for(&grant.name) {
+            let known = wait.wide.as_ref().and_then(|_| self.wide_number(wait.db, &grant.name));
+            if self.names.db_of(grant.uid) != Some(wait.db) || !wait.is_for(&grant.name, known) {
                 self.take_back(&grant);
                 self.line.take_place_again(number);
                 self.serve_again(world, &wait, now_ms);

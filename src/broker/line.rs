@@ -36,9 +36,9 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// Whether it is for this tube's jobs, too.
-    pub fn is_for(&self, name: &Name) -> bool {
-        self.names.contains(name) || self.wide.as_ref().is_some_and(|wide| wide.contains(name))
+    /// Whether it is for this tube's jobs, too. Wide waiters know the tube by this number, if any does.
+    pub fn is_for(&self, name: &Name, number: Option<u32>) -> bool {
+        self.names.contains(name) || self.wide.as_ref().is_some_and(|wide| wide.contains(name, number))
     }
 }
 

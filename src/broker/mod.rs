@@ -38,7 +38,7 @@ use std::collections::{BTreeSet, VecDeque};
 pub use hear::Refused;
 pub use line::Wait;
 pub use names::Name;
-pub use port::{DEFAULT, Tie};
+pub use port::DEFAULT;
 pub use sessions::Bound;
 pub use step::Step;
 pub use tick::Ticked;

@@ -1,15 +1,14 @@
 //! The most urgent ready job over very many tubes, for connections that watch them.
 //!
 //! Kept only of tubes that at least one *wide* connection watches: one that watches so many tubes that it cannot
-//! look at each of them. Such a tube has a number here, by which a connection knows whether it watches it. A tube
-//! that is paused has no head here.
+//! look at each of them. Such a tube has a number, by which a connection knows whether it watches it. A tube that is
+//! paused has no head here.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::queue::{Change, Order, Tube};
 
-use super::super::by_name::ByName;
 use super::super::names::Name;
 use super::super::watched::Watched;
 
@@ -26,13 +25,10 @@ struct Entry {
 /// The first ready jobs of the tubes that wide connections watch.
 #[derive(Default)]
 pub struct Heads {
-    numbers: ByName<u32>,
     /// By number.
     tubes: Vec<Entry>,
     free: Vec<u32>,
     order: BTreeSet<(Head, u32)>,
-    /// The tube that was last asked for, and its number.
-    last: Option<(Name, Option<u32>)>,
 }
 
 /// The first job that a reserve would take from a tube.
@@ -46,70 +42,43 @@ fn head_of(tube: &Tube) -> Option<Head> {
 impl Heads {
     /// Whether there is no wide connection.
     pub fn is_empty(&self) -> bool {
-        self.numbers.is_empty()
+        self.tubes.len() == self.free.len()
     }
 
-    /// A wide connection begins to watch the tube, which is as told. Returns the tube's number. O(log n).
-    pub fn watch(&mut self, name: &Name, tube: Option<&Tube>) -> u32 {
-        let number = match self.numbers.get(name) {
-            Some(number) => *number,
-            None => {
-                self.last = None;
-                let entry = Entry { name: Rc::clone(name), watching: 0, head: None };
-                let number = self.free.pop().unwrap_or(self.tubes.len() as u32);
-                match self.tubes.get_mut(number as usize) {
-                    Some(free) => *free = entry,
-                    None => self.tubes.push(entry),
-                }
-                self.numbers.insert(name, number);
-                number
+    /// A wide connection begins to watch the tube, which is as told, and has this number if another one watches it.
+    /// Returns the tube's number. O(log n) if it has a ready job.
+    pub fn watch(&mut self, number: Option<u32>, name: &Name, tube: Option<&Tube>) -> u32 {
+        let number = number.unwrap_or_else(|| {
+            let entry = Entry { name: Rc::clone(name), watching: 0, head: None };
+            let number = self.free.pop().unwrap_or(self.tubes.len() as u32);
+            match self.tubes.get_mut(number as usize) {
+                Some(free) => *free = entry,
+                None => self.tubes.push(entry),
             }
-        };
+            number
+        });
         if let Some(entry) = self.tubes.get_mut(number as usize) {
             entry.watching += 1;
         }
-        self.update(name, tube);
+        self.update(number, tube);
         number
     }
 
-    /// A wide connection watches the tube no longer. Returns the tube's number. O(log n).
-    pub fn ignore(&mut self, name: &[u8]) -> Option<u32> {
-        let number = self.number(name)?;
-        let entry = self.tubes.get_mut(number as usize)?;
+    /// A wide connection watches the tube of this number no longer. Tells whether none does, and it has lost its number.
+    pub fn ignore(&mut self, number: u32) -> bool {
+        let Some(entry) = self.tubes.get_mut(number as usize) else { return false };
         entry.watching = entry.watching.saturating_sub(1);
-        if entry.watching == 0 {
-            self.update(name, None);
-            self.numbers.remove(name);
-            self.free.push(number);
-            self.last = None;
+        if entry.watching > 0 {
+            return false;
         }
-        Some(number)
-    }
-
-    /// The tube's number, if a wide connection watches it. Mostly the same tube is asked for again.
-    pub fn number(&mut self, name: &[u8]) -> Option<u32> {
-        if let Some((last, number)) = &self.last
-            && **last == *name
-        {
-            return *number;
-        }
-        let (name, number) = match self.numbers.get_key_value(name) {
-            Some((name, number)) => (Rc::clone(name), Some(*number)),
-            None => (Name::from(name), None),
-        };
-        self.last = Some((name, number));
-        number
-    }
-
-    /// The same, without remembering it.
-    pub fn number_of(&self, name: &[u8]) -> Option<u32> {
-        self.numbers.get(name).copied()
+        self.update(number, None);
+        self.free.push(number);
+        true
     }
 
     /// Whether a change that is made in a tube may give it another head. Most do not, and need no look at the tube.
-    pub fn may_change(&mut self, name: &[u8], change: &Change<'_>) -> bool {
-        let number = self.number(name);
-        let Some(entry) = number.and_then(|number| self.tubes.get(number as usize)) else { return false };
+    pub fn may_change(&self, number: u32, change: &Change<'_>) -> bool {
+        let Some(entry) = self.tubes.get(number as usize) else { return false };
         let Some((pri, id)) = entry.head else { return true };
         match *change {
             Change::Put { pri: put_pri, id: put_id, .. } => (put_pri, put_id) < (pri, id),
@@ -120,8 +89,7 @@ impl Heads {
     }
 
     /// The tube may have changed. O(log n) if its first ready job is another one.
-    pub fn update(&mut self, name: &[u8], tube: Option<&Tube>) {
-        let Some(number) = self.number(name) else { return };
+    pub fn update(&mut self, number: u32, tube: Option<&Tube>) {
         let Some(entry) = self.tubes.get_mut(number as usize) else { return };
         let head = tube.and_then(head_of);
         if entry.head == head {
@@ -170,42 +138,43 @@ mod tests {
         tube
     }
 
-    fn watched(heads: &Heads, names: &[&str]) -> Watched {
+    fn watched(numbers: &[u32]) -> Watched {
         let mut watched = Watched::default();
-        for text in names {
-            watched.add(&name(text));
-            heads.number_of(text.as_bytes()).into_iter().for_each(|number| watched.mark(number));
-        }
+        numbers.iter().for_each(|number| watched.add(&name(&number.to_string())));
+        watched.widen(numbers.iter().copied());
         watched
     }
 
     #[test]
     fn the_most_urgent_of_those_watched_comes_first() {
         let mut heads = Heads::default();
-        heads.watch(&name("a"), Some(&tube(1, 5)));
-        heads.watch(&name("b"), Some(&tube(2, 5)));
-        heads.watch(&name("c"), Some(&tube(3, 4)));
-        heads.watch(&name("d"), None);
-        let first = |heads: &Heads, names: &[&str]| heads.first(&watched(heads, names));
-        assert_eq!(first(&heads, &["a", "b", "c", "d"]), Some(name("c")));
-        assert_eq!(first(&heads, &["b", "a"]), Some(name("a")));
-        assert_eq!(first(&heads, &["b"]), Some(name("b")), "found though others come first");
-        assert_eq!(first(&heads, &["d", "e"]), None);
-        heads.update(b"d", Some(&tube(4, 0)));
-        assert_eq!(first(&heads, &["a", "d"]), Some(name("d")));
+        let a = heads.watch(None, &name("a"), Some(&tube(1, 5)));
+        let b = heads.watch(None, &name("b"), Some(&tube(2, 5)));
+        let c = heads.watch(None, &name("c"), Some(&tube(3, 4)));
+        let d = heads.watch(None, &name("d"), None);
+        assert_eq!(heads.watch(Some(a), &name("a"), Some(&tube(1, 5))), a, "by another connection");
+        let first = |heads: &Heads, numbers: &[u32]| heads.first(&watched(numbers));
+        assert_eq!(first(&heads, &[a, b, c, d]), Some(name("c")));
+        assert_eq!(first(&heads, &[b, a]), Some(name("a")));
+        assert_eq!(first(&heads, &[b]), Some(name("b")), "found though others come first");
+        assert_eq!(first(&heads, &[d, 7]), None);
+        heads.update(d, Some(&tube(4, 0)));
+        assert_eq!(first(&heads, &[a, d]), Some(name("d")));
         let mut paused = tube(4, 0);
         paused.apply(0, &Change::Pause { for_ms: 1 });
-        heads.update(b"d", Some(&paused));
-        assert_eq!(first(&heads, &["a", "d"]), Some(name("a")));
-        heads.ignore(b"a");
-        assert_eq!(first(&heads, &["a", "d"]), None);
-        assert_eq!(heads.number(b"a"), None);
-        assert_eq!(heads.watch(&name("z"), Some(&tube(9, 9))), 0, "a free number is used again");
-        assert_eq!(first(&heads, &["z"]), Some(name("z")));
+        heads.update(d, Some(&paused));
+        assert_eq!(first(&heads, &[a, d]), Some(name("a")));
+        assert!(!heads.ignore(a));
+        assert_eq!(first(&heads, &[a, d]), Some(name("a")), "the other one still watches it");
+        assert!(heads.ignore(a));
+        assert_eq!(first(&heads, &[a, d]), None);
+        let z = heads.watch(None, &name("z"), Some(&tube(9, 9)));
+        assert_eq!(z, a, "a free number is used again");
+        assert_eq!(first(&heads, &[z]), Some(name("z")));
         heads.flush();
-        assert_eq!(first(&heads, &["b", "c", "z"]), None);
-        for text in ["b", "c", "d", "z"] {
-            heads.ignore(text.as_bytes());
+        assert_eq!(first(&heads, &[b, c, z]), None);
+        for number in [b, c, d, z] {
+            assert!(heads.ignore(number));
         }
         assert!(heads.is_empty());
     }

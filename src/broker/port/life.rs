@@ -21,6 +21,8 @@ struct Living {
     has_jobs: bool,
     /// When the pause ends that `pause-tube` set (Unix ms); 0 for none.
     paused_until_ms: u64,
+    /// By which number wide connections know the tube, if one watches it.
+    number: Option<u32>,
     /// What its key had counted when the tube came to life.
     base: Option<Box<Totals>>,
 }
@@ -101,15 +103,30 @@ impl Life {
         self.list.push(name);
     }
 
-    /// A connection begins to use or watch the tube, whose key has counted `totals`.
-    pub fn tie(&mut self, name: &[u8], tie: Tie, totals: Totals) {
-        if let Some(tube) = self.tubes.get_mut(name) {
-            return tube.tie(tie);
+    /// A connection begins to use or watch the tube, whose key has counted `totals`. Returns the name as it is kept,
+    /// and the place of its number.
+    pub fn tie(&mut self, name: &[u8], tie: Tie, totals: Totals) -> (&Name, &mut Option<u32>) {
+        let at = self.list.len();
+        let (name, tube) = self.tubes.get_or_insert_with(name, || {
+            let base = (totals != Totals::default()).then(|| Box::new(totals));
+            Living { at, base, ..Living::default() }
+        });
+        // Nobody else's place is beyond the end.
+        if tube.at == at {
+            self.list.push(Name::clone(name));
         }
-        let base = (totals != Totals::default()).then(|| Box::new(totals));
-        let mut tube = Living { base, ..Living::default() };
         tube.tie(tie);
-        self.make(name, tube);
+        (name, &mut tube.number)
+    }
+
+    /// By which number wide connections know the tube.
+    pub fn number(&self, name: &[u8]) -> Option<u32> {
+        self.tubes.get(name)?.number
+    }
+
+    /// The same, to be changed.
+    pub fn number_mut(&mut self, name: &[u8]) -> Option<&mut Option<u32>> {
+        self.tubes.get_mut(name).map(|tube| &mut tube.number)
     }
 
     /// `pause-tube` has paused the tube until this time (Unix ms); 0 if it has ended a pause.
@@ -140,7 +157,9 @@ impl Life {
             Tie::Watching => tube.watching = tube.watching.saturating_sub(1),
         }
         let may_go = !tube.is_attended() && !tube.has_jobs;
-        self.end_if_over(name);
+        if may_go {
+            self.end_if_over(name);
+        }
         may_go
     }
 

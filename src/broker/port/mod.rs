@@ -11,8 +11,9 @@ use std::rc::Rc;
 use crate::queue::{Change, Counts, ID_MAX, Totals, Tube};
 
 use heads::Heads;
+pub use life::DEFAULT;
 use life::Life;
-pub use life::{DEFAULT, Tie};
+use life::Tie;
 use whereabouts::Whereabouts;
 
 use super::names::{AT_ONCE, Name, Names};
@@ -46,13 +47,16 @@ pub(super) struct PortIndex {
     swept: u64,
     /// Whether the step that is being made may give its tube another head.
     is_headed_anew: bool,
+    /// The tube that was last asked for by its name, and its number.
+    last: Option<(Name, Option<u32>)>,
 }
 
 impl PortIndex {
     /// A change of one of its tubes is being made.
     pub(super) fn change(&mut self, name: &[u8], change: &Change<'_>, had_jobs: bool) {
         if !self.heads.is_empty() && !self.is_headed_anew {
-            self.is_headed_anew = self.heads.may_change(name, change);
+            let number = self.number(name);
+            self.is_headed_anew = number.is_some_and(|number| self.heads.may_change(number, change));
         }
         match change {
             Change::Put { id, .. } => self.note(name, *id, had_jobs),
@@ -76,14 +80,35 @@ impl PortIndex {
             self.life.jobs(name, has_jobs);
         }
         if std::mem::take(&mut self.is_headed_anew) {
-            self.heads.update(name, Some(tube));
+            self.update_head(name, Some(tube));
+        }
+    }
+
+    /// By which number wide connections know the tube. Mostly the same tube is asked for again.
+    fn number(&mut self, name: &[u8]) -> Option<u32> {
+        if let Some((last, number)) = &self.last
+            && **last == *name
+        {
+            return *number;
+        }
+        let number = self.life.number(name);
+        self.last = Some((Name::from(name), number));
+        number
+    }
+
+    /// The tube may have another head.
+    fn update_head(&mut self, name: &[u8], tube: Option<&Tube>) {
+        if !self.heads.is_empty()
+            && let Some(number) = self.number(name)
+        {
+            self.heads.update(number, tube);
         }
     }
 
     /// A tube's key is gone.
     pub(super) fn gone(&mut self, name: &[u8]) {
         self.life.gone(name);
-        self.heads.update(name, None);
+        self.update_head(name, None);
         self.whereabouts.gone(name);
     }
 
@@ -91,7 +116,7 @@ impl PortIndex {
     pub(super) fn here(&mut self, name: &[u8], tube: &Tube) {
         let has_jobs = tube.counts().all() > 0;
         self.life.jobs(name, has_jobs);
-        self.heads.update(name, Some(tube));
+        self.update_head(name, Some(tube));
         if has_jobs {
             self.whereabouts.arrived(name);
         }
@@ -184,22 +209,72 @@ impl Broker {
         self.port.as_ref().map_or(0, |port| port.whereabouts.noted())
     }
 
-    /// A connection begins to use or watch a tube. `Err` if its key holds something else.
-    pub fn tie<W: World>(
+    /// A connection begins to use a tube. Returns its name, or `Err` if its key holds something else.
+    pub fn use_tube<W: World>(&mut self, world: &mut W, name: &[u8], now_ms: u64) -> Result<Name, WrongType> {
+        self.revive(world, name, now_ms);
+        let Some(port) = &mut self.port else { return Ok(Name::from(name)) };
+        let key = world.open(port.db, name, Access::Look)?;
+        let (name, _) = port.life.tie(name, Tie::Using, totals(key.tube()));
+        Ok(Name::clone(name))
+    }
+
+    /// A connection begins to watch a tube, which it does not yet. `Err` if its key holds something else.
+    pub fn watch<W: World>(
         &mut self,
         world: &mut W,
+        watched: &mut Watched,
         name: &[u8],
-        tie: Tie,
         now_ms: u64,
     ) -> Result<(), WrongType> {
+        self.revive(world, name, now_ms);
         let Some(port) = &mut self.port else { return Ok(()) };
-        if let Some((name, until_ms)) = port.life.take_ended_pause(Some(name)) {
+        if watched.is_full() && !watched.is_wide() {
+            port.widen(world, watched);
+        }
+        let key = world.open(port.db, name, Access::Look)?;
+        let (name, number) = port.life.tie(name, Tie::Watching, totals(key.tube()));
+        if watched.is_wide() {
+            let known = port.heads.watch(*number, name, key.tube());
+            watched.add_wide(name, known);
+            *number = Some(known);
+            port.last = Some((Name::clone(name), Some(known)));
+        } else {
+            watched.add(name);
+        }
+        Ok(())
+    }
+
+    /// A connection watches a tube no longer. `false` if it did not.
+    pub fn ignore(&mut self, watched: &mut Watched, name: &[u8]) -> bool {
+        let Some(port) = &mut self.port else { return false };
+        let number = if watched.is_wide() { port.number(name) } else { None };
+        if !watched.remove(name, number) {
+            return false;
+        }
+        if number.is_some_and(|number| port.heads.ignore(number)) {
+            port.forget_number(name);
+        }
+        self.untie(name, Tie::Watching);
+        if let Some(port) = &mut self.port
+            && watched.may_be_narrow()
+        {
+            port.narrow(watched);
+        }
+        true
+    }
+
+    /// Whether a connection watches a tube.
+    pub fn is_watched(&mut self, watched: &Watched, name: &[u8]) -> bool {
+        let port = self.port.as_mut().filter(|_| watched.is_wide());
+        watched.contains(name, port.and_then(|port| port.number(name)))
+    }
+
+    /// In beanstalkd a tube that comes to life is not paused.
+    fn revive<W: World>(&mut self, world: &mut W, name: &[u8], now_ms: u64) {
+        let ended = self.port.as_mut().and_then(|port| port.life.take_ended_pause(Some(name)));
+        if let Some((name, until_ms)) = ended {
             self.end_pause(world, &name, until_ms, now_ms);
         }
-        let Some(port) = &mut self.port else { return Ok(()) };
-        let key = world.open(port.db, name, Access::Look)?;
-        port.life.tie(name, tie, key.tube().map_or_else(Totals::default, |tube| tube.header().totals));
-        Ok(())
     }
 
     /// `pause-tube` has paused a tube for so long.
@@ -236,14 +311,20 @@ impl Broker {
         });
     }
 
-    /// A connection begins to use or watch `default`, whatever its key holds.
-    pub fn tie_default(&mut self, tie: Tie) {
+    /// A new connection uses and watches `default`, whatever its key holds.
+    pub fn tie_default(&mut self) {
         let Some(port) = &mut self.port else { return };
-        port.life.tie(DEFAULT, tie, Totals::default());
+        for tie in [Tie::Using, Tie::Watching] {
+            port.life.tie(DEFAULT, tie, Totals::default());
+        }
     }
 
-    /// A connection uses or watches a tube no longer.
-    pub fn untie(&mut self, name: &[u8], tie: Tie) {
+    /// A connection uses a tube no longer.
+    pub fn unuse_tube(&mut self, name: &[u8]) {
+        self.untie(name, Tie::Using);
+    }
+
+    fn untie(&mut self, name: &[u8], tie: Tie) {
         let Some(port) = &mut self.port else { return };
         if port.life.untie(name, tie) {
             // It may have been idle for long.
@@ -281,39 +362,26 @@ impl Broker {
         self.names.jobs_in(db)
     }
 
-    /// A connection that watches very many tubes watches this one.
-    pub fn watch_wide<W: World>(&mut self, world: &mut W, watched: &mut Watched, name: &Name) {
-        let Some(port) = &mut self.port else { return };
-        let key = world.open(port.db, name, Access::Look).ok();
-        watched.mark(port.heads.watch(name, key.as_ref().and_then(Key::tube)));
-    }
-
-    /// A connection watches this tube no longer, or no longer very many.
-    pub fn ignore_wide(&mut self, watched: &mut Watched, name: &[u8]) {
-        let number = self.port.as_mut().and_then(|port| port.heads.ignore(name));
-        number.into_iter().for_each(|number| watched.unmark(number));
-    }
-
     /// By which number those who watch very many tubes know this one.
     pub(super) fn wide_number(&self, db: u32, name: &[u8]) -> Option<u32> {
-        self.port.as_ref().filter(|port| port.db == db)?.heads.number_of(name)
+        self.port.as_ref().filter(|port| port.db == db)?.life.number(name)
     }
 
     /// The first in a tube's line.
     pub(super) fn first_in_line(&mut self, db: u32, name: &[u8]) -> Option<(u64, Rc<Wait>)> {
         let port = if self.line.has_wide() { self.port_of(db) } else { None };
-        let number = port.and_then(|port| port.heads.number(name));
+        let number = port.and_then(|port| port.number(name));
         self.line.first(db, name, number)
     }
 
-    /// The tube with the most urgent ready job among very many that are all [watched so](Broker::watch_wide).
+    /// The tube with the most urgent ready job among very many that are all [watched](Broker::watch).
     pub fn most_urgent(&self, watched: &Watched) -> Option<Name> {
         self.port.as_ref()?.heads.first(watched)
     }
 
     /// No reserve finds a job in this tube, whatever was thought.
     pub fn not_urgent(&mut self, name: &[u8]) {
-        self.port.iter_mut().for_each(|port| port.heads.update(name, None));
+        self.port.iter_mut().for_each(|port| port.update_head(name, None));
     }
 
     /// The reservation of the job `id` of this database that is bound to this client.
@@ -396,12 +464,53 @@ impl Broker {
     }
 }
 
+/// What a tube's key has counted.
+fn totals(tube: Option<&Tube>) -> Totals {
+    tube.map_or_else(Totals::default, |tube| tube.header().totals)
+}
+
 fn holds<W: World>(world: &mut W, db: u32, name: &Name, id: u64) -> bool {
     let key = world.open(db, name, Access::Look);
     key.is_ok_and(|key| key.tube().is_some_and(|tube| tube.job(id).is_some()))
 }
 
 impl PortIndex {
+    /// A connection watches so many tubes that they get numbers.
+    fn widen<W: World>(&mut self, world: &mut W, watched: &mut Watched) {
+        let mut numbers = Vec::with_capacity(watched.len());
+        for name in watched.names() {
+            let key = world.open(self.db, name, Access::Look).ok();
+            if let Some(number) = self.life.number_mut(name) {
+                let known = self.heads.watch(*number, name, key.as_ref().and_then(Key::tube));
+                *number = Some(known);
+                numbers.push(known);
+            }
+        }
+        self.last = None;
+        watched.widen(numbers.into_iter());
+    }
+
+    /// A connection watches so few tubes that they need no numbers on its behalf.
+    fn narrow(&mut self, watched: &mut Watched) {
+        watched.narrow();
+        for name in watched.names() {
+            if self.life.number(name).is_some_and(|number| self.heads.ignore(number)) {
+                self.forget_number(name);
+            }
+        }
+    }
+
+    /// No wide connection watches the tube any longer.
+    fn forget_number(&mut self, name: &[u8]) {
+        if let Some(number) = self.life.number_mut(name) {
+            *number = None;
+        }
+        match &mut self.last {
+            Some((last, number)) if **last == *name => *number = None,
+            _ => {}
+        }
+    }
+
     fn look_at_all<W: World>(&mut self, names: &Names, world: &mut W) {
         for name in names.from(self.db, b"") {
             if let Ok(key) = world.open(self.db, name, Access::Look)
