@@ -10,7 +10,8 @@
 //!
 //! Ids of a tube only grow, so jobs are only ever appended. A deleted job leaves a dead slot and a hole among
 //! the bodies; when more than half of the segment is dead it is packed anew. That costs each job at most one
-//! copy of its body on average, and keeps the memory within twice of what the living jobs need.
+//! copy of its body on average, and keeps the memory within twice of what the living jobs need. Clearing some states
+//! of a tube, which must be done at once, leaves up to three quarters dead, until a job of the segment is next deleted.
 
 mod chunk;
 
@@ -18,6 +19,7 @@ use std::collections::VecDeque;
 
 pub use chunk::Chunk;
 
+use super::event::States;
 use super::job::{History, Job, Reservation, State, Timing};
 use super::jobs::{ORDERS, Order};
 use super::time::U48;
@@ -175,6 +177,24 @@ impl<T: Copy> Sparse<T> {
         self.slots = 0;
         self.entries.clear();
         self.entries.shrink_to(8);
+    }
+
+    /// Takes away the entries of all other slots than these.
+    fn keep(&mut self, slots: u128) {
+        if self.slots & slots == 0 {
+            (self.slots, self.entries) = (0, VecDeque::new());
+        } else if self.slots & !slots != 0 {
+            let mut mine = Bits(self.slots);
+            self.entries.retain(|_| mine.next().is_some_and(|slot| slots >> slot & 1 != 0));
+            self.slots &= slots;
+        }
+    }
+
+    /// The entries as they stand once there are no slots but the `living`, in which all of them are.
+    fn among(&self, living: u128) -> Sparse<T> {
+        let place = |slot: usize| (living & ((1 << slot) - 1)).count_ones();
+        let slots = Bits(self.slots).fold(0, |slots, slot| slots | 1 << place(slot));
+        Sparse { slots, entries: self.entries.clone() }
     }
 
     /// Slots and entries, by slot.
@@ -663,17 +683,60 @@ impl Segment {
             || (self.dead_bytes >= 1024 && self.dead_bytes * 2 > self.bodies.len())
     }
 
-    /// The living jobs whose state is to be kept, packed anew. The base stays: it is the name by which the tube
-    /// knows the segment.
-    pub(super) fn packed(&self, keep: impl Fn(State) -> bool) -> Segment {
+    /// Deletes all jobs in `states`.
+    pub(super) fn clear(&mut self, states: States) {
+        let mut gone = 0;
+        for state in State::ALL.into_iter().filter(|state| states.has(*state)) {
+            gone |= self.slots_in(state);
+            Order::all_of(state).iter().for_each(|order| self.keys[*order as usize] = NO_KEY);
+        }
+        for slot in Bits(gone) {
+            self.slots[slot].state = DEAD;
+            self.dead_bytes += self.body_range(slot).len();
+            self.live -= 1;
+        }
+        self.ready &= !gone;
+        self.timings.keep(!gone);
+        self.reservations.keep(!gone);
+        self.histories.keep(!gone);
+        self.dead_first = self.slots.iter().take_while(|slot| slot.state == DEAD).count();
+    }
+
+    /// The slots of the living jobs in a state, as bits.
+    fn slots_in(&self, state: State) -> u128 {
+        match state {
+            State::Ready => self.ready,
+            State::Reserved => self.reservations.slots,
+            State::Delayed | State::Buried => self.timed(state).fold(0, |slots, (_, slot)| slots | 1 << slot),
+        }
+    }
+
+    /// Whether so little is left that packing anew costs less than what it gives back is worth, where all segments of
+    /// a tube lose jobs at once: less than a quarter.
+    pub(super) fn is_nearly_empty(&self) -> bool {
+        self.live * 4 < self.slots.len() || self.body_bytes() * 4 < self.bodies.len()
+    }
+
+    /// The living jobs, packed anew. The base stays: it is the name by which the tube knows the segment.
+    pub(super) fn packed(&self) -> Segment {
         let mut packed = Segment::new(self.base_id, self.base_created_ms);
         packed.slots.reserve_exact(self.live);
         packed.pris.reserve_exact(self.live);
         packed.bodies.reserve_exact(self.body_bytes());
-        for job in self.living_from(0).map(|slot| self.job(slot)).filter(|job| keep(job.state)) {
-            packed.push_job(&job);
+        let mut living = 0;
+        for slot in self.living_from(0) {
+            let start = packed.bodies.len() as u32;
+            packed.ready |= (self.ready >> slot & 1) << packed.slots.len();
+            packed.bodies.extend_from_slice(&self.bodies[self.body_range(slot)]);
+            packed.slots.push(Slot { start, ..self.slots[slot].clone() });
+            packed.pris.push(self.pris[slot]);
+            living |= 1 << slot;
         }
-        packed.seal();
+        packed.timings = self.timings.among(living);
+        packed.reservations = self.reservations.among(living);
+        packed.histories = self.histories.among(living);
+        packed.keys = self.keys;
+        packed.live = self.live;
         packed
     }
 

@@ -1,11 +1,12 @@
 //! Tubes of some thousand jobs, most of which go again: segments fill, are packed anew and are merged.
 
 use phean::queue::decide::Retry;
-use phean::queue::{Change, Tube};
+use phean::queue::{Change, State, States, Tube};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::cases;
+use crate::hostile::states_of_byte;
 use crate::steps::{beginnings, bulks, retries};
 use crate::world::{START_MS, World, body};
 
@@ -53,4 +54,61 @@ fn jobs_far_apart_keep_their_ids_and_times() {
         }
         world.step(&crate::steps::Step::Clock { forward_ms: 1 << power.min(44) });
     }
+}
+
+/// The jobs of a clear go out of the middle of their segments, which then hold what stays where it was, or are packed
+/// anew if that is little. It must be the same jobs in either case, by id and in every order.
+#[test]
+fn what_a_clear_leaves_is_as_it_was() {
+    for (byte, every) in (1..16).flat_map(|byte| [2, 3, 10, 200].map(|every| (byte, every))) {
+        let states = states_of_byte(byte);
+        let mut tube = Tube::new(START_MS);
+        for id in 1..=1_000 {
+            let change =
+                Change::Put { id, pri: (id % 7) as u32, delay_ms: 0, ttr_ms: 1, body: &body(id, 50) };
+            tube.apply(START_MS, &change);
+            // One of so many is in another state than the rest, in turn.
+            let number = if id % every == 0 { id / every } else { 0 };
+            let (n, worker, ttr_ms) = (id, 9, 1_000 + id);
+            match number % 5 {
+                1 => drop(tube.apply(START_MS, &Change::Delay { id, delay_ms: 1_000 - id })),
+                2 => drop(tube.apply(START_MS, &Change::Reserve { id, n, worker, ttr_ms })),
+                3 => {
+                    tube.apply(START_MS, &Change::Reserve { id, n, worker, ttr_ms });
+                    tube.apply(START_MS, &Change::Bury { id, pri: 5 });
+                }
+                4 => drop(tube.apply(START_MS, &Change::Delete { id })),
+                _ => {}
+            }
+        }
+        let before = tube.clone();
+        tube.apply(START_MS, &Change::Clear { states });
+        tube.check().unwrap_or_else(|error| panic!("{states:?}, one of {every}: {error}"));
+        for id in 1..=1_000 {
+            let stays = before.job(id).filter(|job| !states.has(job.state));
+            assert_eq!(tube.job(id), stays, "{states:?}, one of {every}");
+        }
+        // Then the segments that lost much are packed when something more goes.
+        for id in (1..=1_000).filter(|id| id % 50 != 0) {
+            tube.apply(START_MS, &Change::Delete { id });
+        }
+        tube.check().unwrap_or_else(|error| panic!("{states:?}, one of {every}, then deleted: {error}"));
+        tube.apply(START_MS, &Change::Clear { states: States::ALL });
+        assert_eq!(tube.counts().all(), 0);
+        tube.check().unwrap();
+    }
+}
+
+/// A clear that leaves few jobs gives the memory of the others back.
+#[test]
+fn a_clear_that_leaves_little_gives_memory_back() {
+    let mut tube = Tube::new(START_MS);
+    for id in 1..=20_000 {
+        let delay_ms = if id % 10 == 0 { 0 } else { 1_000 };
+        tube.apply(START_MS, &Change::Put { id, pri: 0, delay_ms, ttr_ms: 1, body: &body(id, 100) });
+    }
+    let bytes = tube.memory_bytes();
+    tube.apply(START_MS, &Change::Clear { states: States::NONE.with(State::Delayed) });
+    assert_eq!(tube.counts().all(), 2_000);
+    assert!(tube.memory_bytes() * 6 < bytes, "{} bytes of {bytes} are left", tube.memory_bytes());
 }

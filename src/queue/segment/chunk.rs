@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::super::check::{Invalid, check_job, in_range};
-use super::super::event::States;
 use super::super::job::{History, ID_MAX, Job, Reservation, State, Timing};
 use super::super::jobs::{Counts, Order};
 use super::super::time::{DURATION_MAX_MS, TIME_MAX_MS, U48};
@@ -284,14 +283,9 @@ impl Segment {
 
     /// Counts the living jobs.
     pub(in super::super) fn count(&self) -> Counts {
-        self.count_in(States::ALL)
-    }
-
-    /// Counts the living jobs in these states.
-    pub(in super::super) fn count_in(&self, states: States) -> Counts {
         let mut counts = Counts::default();
         for (slot, pri) in self.slots.iter().zip(&self.pris) {
-            if let Some(state) = slot.state().filter(|state| states.has(*state)) {
+            if let Some(state) = slot.state() {
                 counts.add(state, *pri);
             }
         }
