@@ -4,15 +4,49 @@
 //! the server is about to sleep; until then the job may have been deleted, its time may be over, its tube may have
 //! gone to a name or database where the waiter does not wait (`MULTI`, a put, `RENAME`, `EXEC`), or its user may have
 //! lost the right to it. So everything is looked at again here.
+//!
+//! A tube that is gone by then may have gone to another server, reservations and all, where nobody could ever learn of
+//! those that were not told of here. So what is set aside is copied when a tube is written out, and told all the same.
 
-use crate::queue::{Handle, Job, Reservation, decide};
+use crate::queue::{Handle, Job, Reservation, Tube, decide};
 
 use super::line::Grant;
 use super::names::AT_ONCE;
 use super::sessions::Bound;
 use super::{Access, Broker, End, GiveBack, Key, World};
 
+/// A job with a body of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    job: Job<'static>,
+    body: Box<[u8]>,
+}
+
+impl Copied {
+    fn new(job: &Job<'_>) -> Copied {
+        Copied { job: Job { body: &[], ..*job }, body: job.body.into() }
+    }
+
+    fn job(&self) -> Job<'_> {
+        Job { body: &self.body, ..self.job }
+    }
+
+    fn is_held(&self, now_ms: u64) -> bool {
+        self.job.reservation.is_some_and(|reservation| reservation.deadline_ms > now_ms)
+    }
+}
+
 impl Broker {
+    /// A tube is being written out, perhaps to go to another server (`MIGRATE`; `DUMP`, then `DEL`). Costs nothing
+    /// unless there are jobs that are set aside.
+    pub fn written_out(&mut self, db: u32, name: &[u8], tube: &Tube) {
+        if self.line.has_granted() {
+            let uid = self.names.uid(db);
+            let copy = |id, n| decide::named(tube, Handle::lease(id, n), 0).map(|job| Copied::new(&job));
+            self.line.keep_copies(uid, name, copy);
+        }
+    }
+
     /// Tells every waiter for which jobs are set aside. Those whose jobs are gone take their old place in line
     /// again.
     pub fn deliver<W: World>(&mut self, world: &mut W, now_ms: u64) {
@@ -27,11 +61,13 @@ impl Broker {
             }
             let key = world.open(wait.db, &grant.name, Access::Look).ok();
             let tube = key.as_ref().and_then(Key::tube);
-            let jobs: Vec<Job<'_>> = grant
-                .jobs
-                .iter()
-                .filter_map(|(id, n)| decide::named(tube?, Handle::lease(*id, *n), now_ms))
-                .collect();
+            let jobs: Vec<Job<'_>> = match tube {
+                Some(tube) => {
+                    let leases = grant.jobs.iter().map(|(id, n)| Handle::lease(*id, *n));
+                    leases.filter_map(|lease| decide::named(tube, lease, now_ms)).collect()
+                }
+                None => grant.copies.iter().filter(|copy| copy.is_held(now_ms)).map(Copied::job).collect(),
+            };
             if jobs.is_empty() {
                 drop(key);
                 self.line.take_place_again(number);

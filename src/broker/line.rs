@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use super::deliver::Copied;
 use super::names::Name;
 use super::watched::Watched;
 
@@ -51,6 +52,8 @@ pub struct Grant {
     pub name: Name,
     /// Ids and lease numbers.
     pub jobs: Vec<(u64, u64)>,
+    /// The jobs themselves, if the tube was written out since: it may have gone to another server.
+    pub copies: Vec<Copied>,
 }
 
 struct Waiter {
@@ -207,6 +210,16 @@ impl Line {
             let grant = self.waiters.get_mut(number).and_then(|waiter| waiter.grant.as_mut());
             if let Some(grant) = grant.filter(|grant| (grant.uid, &grant.name) == from) {
                 (grant.uid, grant.name) = (to.0, Rc::clone(to.1));
+            }
+        }
+    }
+
+    /// Keeps a copy of what is set aside in this tube, as far as `copy` finds it by id and lease number.
+    pub fn keep_copies(&mut self, uid: u64, name: &[u8], copy: impl Fn(u64, u64) -> Option<Copied>) {
+        for number in &self.granted {
+            let grant = self.waiters.get_mut(number).and_then(|waiter| waiter.grant.as_mut());
+            if let Some(grant) = grant.filter(|grant| grant.uid == uid && *grant.name == *name) {
+                grant.copies = grant.jobs.iter().filter_map(|(id, n)| copy(*id, *n)).collect();
             }
         }
     }

@@ -285,7 +285,9 @@ impl<'a, W: World> Step<'a, W> {
                 break;
             }
             let uid = self.broker.names.uid(self.db);
-            self.broker.line.grant(number, Grant { uid, name: Name::from(self.name), jobs });
+            self.broker
+                .line
+                .grant(number, Grant { uid, name: Name::from(self.name), jobs, copies: Vec::new() });
         }
     }
 

@@ -645,7 +645,7 @@ pub(super) fn name_of_value(ctx: *mut RedisModuleKeyOptCtx) -> Option<(u32, Box<
     Some((u32::try_from(db).ok()?, bytes_of(&name).into()))
 }
 
-/// The name under which a value is being loaded.
+/// The name under which a value is being loaded, or written out.
 pub(super) fn name_in_io(io: *mut RedisModuleIO) -> Option<(u32, Box<[u8]>)> {
     // SAFETY: Redis passed the stream to the running callback.
     let name = unsafe { api!(RedisModule_GetKeyNameFromIO(io)) };

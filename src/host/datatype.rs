@@ -71,7 +71,13 @@ fn shown<'a>(value: *const c_void) -> &'a Tube {
 }
 
 unsafe extern "C" fn rdb_save(io: *mut RedisModuleIO, value: *mut c_void) {
-    guard((), || codec::save_snapshot(shown(value), |piece| api::save_piece(io, piece)));
+    guard((), || {
+        let tube = shown(value);
+        codec::save_snapshot(tube, |piece| api::save_piece(io, piece));
+        if let Some((db, name)) = api::name_in_io(io) {
+            state::enter(|state| state.broker.written_out(db, &name, tube));
+        }
+    });
 }
 
 unsafe extern "C" fn rdb_load(io: *mut RedisModuleIO, version: c_int) -> *mut c_void {

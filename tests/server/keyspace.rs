@@ -433,3 +433,51 @@ fn in_a_cluster_tubes_that_appear_right_before_a_command_of_another_slot_are_kno
     assert_eq!(total_counts(&mut con).to_vec(), sum);
     assert_eq!([counts(&mut con, "{foo}2"), counts(&mut con, "{foo}5")], [[2, 0, 0, 0], [0, 0, 1, 0]]);
 }
+
+/// A tube goes to another server in the very turn in which a job was handed to a worker that waits for it: the worker is
+/// told all the same, and its lease is good there.
+///
+/// The tube was gone when the worker was to be told, so that it waited on, while the job arrived at the other server as
+/// reserved by nobody, and lay there until its time to run was over. Found by moving slots of a cluster under load.
+#[test]
+fn a_tube_that_leaves_right_after_a_hand_over_leaves_the_job_with_its_worker() {
+    if !has_module() {
+        return;
+    }
+    let (here, there) = (Server::start(&[]), Server::start(&[]));
+    let (mut con, mut other) = (here.connect(), there.connect());
+    let migrate = format!("MIGRATE 127.0.0.1 {} t 0 30000", there.port());
+    for way in [&[migrate.as_str()][..], &["DUMP t", "DEL t"]] {
+        let worker = Blocked::start(&here, &["PHEAN.RESERVE", "t", "TIMEOUT", "1000", "TTR", "1000"]);
+        let many = ["PHEAN.RESERVE", "t", "TIMEOUT", "1000", "COUNT", "2", "TTR", "1000"];
+        let two = Blocked::start(&here, &many);
+        run(&mut con, "MULTI");
+        run(&mut con, "PHEAN.MPUT t 4 a b c d");
+        way.iter().for_each(|line| drop(run(&mut con, line)));
+        let done = array(&run(&mut con, "EXEC"));
+        assert_eq!(int(&run(&mut con, "EXISTS t")), 0);
+        if done.len() == 3 {
+            restore(&mut other, "t", &bytes(&done[1]), &[]).unwrap();
+        }
+        let job = reserved(&worker.join().unwrap()).expect("the first job");
+        assert_eq!(job.body, b"a");
+        let jobs: Vec<_> =
+            array(&two.join().unwrap()).iter().map(|job| reserved(job).expect("a job")).collect();
+        assert_eq!(jobs.iter().map(|job| job.body.clone()).collect::<Vec<_>>(), [b"b", b"c"]);
+        assert_eq!(counts(&mut other, "t"), [1, 0, 3, 0]);
+        for lease in [&job.lease, &jobs[0].lease, &jobs[1].lease] {
+            assert_eq!(int(&run(&mut other, &format!("PHEAN.DELETE t {lease}"))), 1);
+        }
+        assert_eq!(total(&mut con, "current-waiting"), 0);
+        run(&mut other, "DEL t");
+    }
+    // A job that is deleted together with its tube is no more, as ever.
+    let worker = Blocked::start(&here, &["PHEAN.RESERVE", "t", "TIMEOUT", "1000"]);
+    run(&mut con, "MULTI");
+    run(&mut con, "PHEAN.PUT t gone");
+    run(&mut con, "DEL t");
+    run(&mut con, "EXEC");
+    assert!(!worker.is_over());
+    run(&mut con, "PHEAN.PUT t there");
+    assert_eq!(reserved(&worker.join().unwrap()).expect("a job").body, b"there");
+}
