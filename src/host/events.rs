@@ -54,17 +54,23 @@ const AOF_BEGINS_IN_CHILD: u64 = 1;
 /// The version of all the events that we subscribe to.
 const EVENT_VERSION: u64 = 1;
 
-/// Subscribes to everything; `false` if Redis refused.
+/// Subscribes to everything; `false`, and to nothing, if Redis refused.
 pub(super) fn subscribe(ctx: Ctx) -> bool {
-    let server = EVENTS.iter().all(|id| {
-        let event = RedisModuleEvent { id: *id, dataver: EVENT_VERSION };
-        // SAFETY: the callback has the signature of an event's.
-        (unsafe { api!(RedisModule_SubscribeToServerEvent(ctx.as_ptr(), event, Some(on_event))) }) == OK
-    });
+    let set = |id: u64, callback| {
+        let event = RedisModuleEvent { id, dataver: EVENT_VERSION };
+        // SAFETY: the callback has the signature of an event's; without one, the subscription ends.
+        (unsafe { api!(RedisModule_SubscribeToServerEvent(ctx.as_ptr(), event, callback)) }) == OK
+    };
     let classes = notify::GENERIC | notify::LOADED;
-    // SAFETY: the callback has the signature of a notification's.
-    let keys = unsafe { api!(RedisModule_SubscribeToKeyspaceEvents(ctx.as_ptr(), classes, Some(on_key))) };
-    server && keys == OK
+    let done = EVENTS.iter().all(|id| set(*id, Some(on_event)))
+        // SAFETY: the callback has the signature of a notification's.
+        && (unsafe { api!(RedisModule_SubscribeToKeyspaceEvents(ctx.as_ptr(), classes, Some(on_key))) }) == OK;
+    if !done {
+        for id in EVENTS {
+            set(id, None);
+        }
+    }
+    done
 }
 
 unsafe extern "C" fn on_event(

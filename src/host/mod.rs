@@ -77,6 +77,7 @@ pub unsafe extern "C" fn RedisModule_OnLoad(
     guard::guard(ERR, || match load(ctx, argc) {
         Ok(()) => OK,
         Err(reason) => {
+            state::end();
             ctx.log(c"warning", &format!("phean cannot be loaded: {reason}"));
             ERR
         }
@@ -104,16 +105,16 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     }
     // SAFETY: the callback has the signature of an INFO callback.
     let info = unsafe { api!(RedisModule_RegisterInfoFunc(ctx.as_ptr(), Some(info::on_info))) };
+    let opened = state::enter(|state| state.apply_port_settings(ctx));
+    opened.unwrap_or(Ok(())).map_err(|reason| format!("the beanstalk port cannot be opened: {reason}"))?;
+    // The last that may fail: Redis forgets a module that cannot be loaded, but would go on to call what it subscribed.
     if info != OK || !events::subscribe(ctx) {
         return Err("the server lacks events that it needs".into());
     }
-    let opened = state::enter(|state| {
+    state::enter(|state| {
         state.broker.set_role(state::role(ctx), 0);
-        let opened = state.apply_port_settings(ctx);
         state.open_port(ctx);
-        opened
     });
-    opened.unwrap_or(Ok(())).map_err(|reason| format!("the beanstalk port cannot be opened: {reason}"))?;
     events::warn_of_eviction(ctx);
     Ok(())
 }

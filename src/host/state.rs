@@ -72,6 +72,13 @@ pub(super) fn start(data_type: *mut RedisModuleType) {
     }));
 }
 
+/// Gives back what there is, as the module is not loaded after all.
+pub(super) fn end() {
+    if let Some(mut state) = STATE.0.take() {
+        state.door.shut_down(&mut state.broker);
+    }
+}
+
 /// Enters the state, unless we are in it already or it is not there yet.
 pub(super) fn enter<T>(work: impl FnOnce(&mut State) -> T) -> Option<T> {
     STATE.0.try_borrow_mut().ok().and_then(|mut state| state.as_mut().map(work))

@@ -114,6 +114,42 @@ fn loadex_and_redis_conf_open_the_port() {
     bean.put_id("x");
 }
 
+/// A module that cannot be loaded into a running server leaves nothing behind.
+///
+/// With a port that was taken, it had already subscribed to the server's events. Redis took it away, but not the
+/// subscriptions, and crashed at the next event.
+#[test]
+fn a_module_that_cannot_open_its_port_leaves_the_server_as_it_was() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start_plain(&[]);
+    let path = crate::harness::module_path().expect("there is a module").display().to_string();
+    let socket = server.dir().join("beanstalk.sock").display().to_string();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let number = taken.local_addr().expect("it has an address").port().to_string();
+    let mut con = server.connect();
+    let port = ["CONFIG", "phean.port", &number, "CONFIG", "phean.unixsocket", &socket];
+    for settings in [&port[..3], &port[..], &["CONFIG", "phean.unixsocket", "/nowhere/beanstalk.sock"]] {
+        let words = [&["MODULE", "LOADEX", &path], settings].concat();
+        assert!(crate::reply::cmd(&mut con, &words).is_err());
+        // Each of these is an event to a module that is there.
+        crate::reply::run(&mut server.connect(), "SET key value");
+        crate::reply::run(&mut con, "FLUSHALL");
+        crate::reply::run(&mut con, "CONFIG SET maxclients 9999");
+        // The server's cron is one, too: it has removed this by itself.
+        crate::reply::run(&mut con, "SET key value PX 1");
+        crate::waiting::eventually(|| crate::reply::run(&mut con, "DBSIZE") == redis::Value::Int(0));
+        assert!(err(&mut con, &["PHEAN.PUT", "t", "b"]).starts_with("ERR unknown command"));
+        assert!(!std::path::Path::new(&socket).exists());
+    }
+    drop(taken);
+    let words = [&["MODULE", "LOADEX", &path], &port[..]].concat();
+    crate::reply::cmd(&mut con, &words).expect("the module loads");
+    let mut bean = Talk::over_tcp(number.parse().expect("a number")).expect("the port is open");
+    bean.put_id("x");
+}
+
 #[test]
 fn a_unix_socket_left_by_a_crash_is_replaced_and_others_are_left_alone() {
     if !has_module() {
