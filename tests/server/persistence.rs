@@ -460,7 +460,7 @@ fn fifty_thousand_jobs_come_back_in_order() {
         let options = ["", "PRI 5", "DELAY 1000", "TTR 77"][block % 4];
         run(&mut con, &format!("PHEAN.MPUT t 1000 {} {options}", bodies.join(" ")));
     }
-    run(&mut con, "PHEAN.RESERVE t COUNT 5000");
+    run(&mut con, "PHEAN.RESERVE t COUNT 5000 TTR 1000");
     let buried: Vec<String> = (12_001..14_001).map(|id| id.to_string()).collect();
     let bury: Vec<&str> = ["PHEAN.BURY", "t"].into_iter().chain(buried.iter().map(String::as_str)).collect();
     let buried_count = ok_int(&mut con, &bury);

@@ -391,12 +391,17 @@ fn only_what_is_still_reserved_times_out() {
     }
     let server = Server::start(&[]);
     let mut con = server.connect();
-    run(&mut con, "PHEAN.MPUT t 4 a b c d TTR 0.03");
-    let deeds =
-        ["PHEAN.RESERVE t COUNT 4", "PHEAN.BURY t 1", "PHEAN.RELEASE t 2 DELAY 1000", "PHEAN.DELETE t 3"];
+    run(&mut con, "PHEAN.MPUT t 4 a b c d");
+    let deeds = [
+        "PHEAN.RESERVE t COUNT 4",
+        "PHEAN.TOUCH t 1 2 3 4 FOR 0.3",
+        "PHEAN.BURY t 1",
+        "PHEAN.RELEASE t 2 DELAY 1000",
+        "PHEAN.DELETE t 3",
+        "PHEAN.PUT clock body DELAY 0.6",
+    ];
     in_one(&mut con, &deeds);
     eventually(|| stat(&mut con, "t", "job-timeouts") == 1);
-    run(&mut con, "PHEAN.PUT clock body DELAY 0.03");
     wait_for_job(&mut con, "clock");
     assert_eq!((counts(&mut con, "t"), stat(&mut con, "t", "job-timeouts")), ([1, 1, 0, 1], 1));
     assert_eq!(job_field(&mut con, "t", 4, "timeouts").as_deref(), Some("1"));
