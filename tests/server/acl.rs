@@ -406,7 +406,7 @@ fn a_selectors_rights_are_enough_to_wait_and_are_missed_when_they_go() {
     run(&mut con, "ACL SETUSER mailer clearselectors");
     let id = put(&mut con, "emails");
     assert!(error_line(&waiter.join().unwrap_err()).starts_with("NOPERM "));
-    assert_eq!(state(&mut con, "emails", id), "ready");
+    eventually(|| state(&mut con, "emails", id) == "ready");
 }
 
 #[test]

@@ -107,8 +107,10 @@ pub(super) struct Door {
     connections: Vec<Option<Box<Connection>>>,
     clients: BTreeMap<u64, RawFd>,
     last_client: u64,
-    /// How many connections were read in this turn of the event loop, and which ones were put off.
+    /// How many connections were read in this turn of the event loop, of how many it is not to tell until they are, and
+    /// which ones were put off.
     reads: usize,
+    forgets: usize,
     unread: VecDeque<RawFd>,
     due: VecDeque<RawFd>,
     sending: Vec<RawFd>,
@@ -250,7 +252,7 @@ impl Door {
                 self.send_all();
             }
         }
-        if !self.due.is_empty() && !self.polling {
+        if (!self.due.is_empty() && !self.polling) || !self.unread.is_empty() {
             self.turn_event_loop();
         }
     }
