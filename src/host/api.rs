@@ -131,6 +131,12 @@ impl Ctx {
         self.0
     }
 
+    /// A context of our own, which lasts as long as the server. It replicates nothing.
+    pub(super) fn own(self) -> Ctx {
+        // SAFETY: see the head of this file; the context is never freed.
+        Ctx(unsafe { api!(RedisModule_GetDetachedThreadSafeContext(self.0)) })
+    }
+
     pub(super) fn flags(self) -> c_int {
         // SAFETY: see the head of this file.
         unsafe { api!(RedisModule_GetContextFlags(self.0)) }
@@ -602,6 +608,13 @@ impl RawKey {
     pub(super) fn is_empty(&self) -> bool {
         // SAFETY: the key is open.
         (unsafe { api!(RedisModule_KeyType(self.0.as_ptr())) }) == KEYTYPE_EMPTY
+    }
+
+    /// Whether the key has a time to live.
+    pub(super) fn expires(&self) -> bool {
+        const NO_EXPIRE: i64 = -1;
+        // SAFETY: the key is open.
+        (unsafe { api!(RedisModule_GetExpire(self.0.as_ptr())) }) != NO_EXPIRE
     }
 
     /// The value, if it is of this type.

@@ -1,6 +1,9 @@
 //! What Redis tells modules: keys that appear and vanish, databases, clients, roles, loading, forks, and the
 //! turns of its event loop. Most of it is only noted here, and acted upon when the server is about to sleep or
 //! the next command runs.
+//!
+//! To hear of a turn of the event loop costs as much as a third of a command, so we are deaf to them while there is
+//! nothing to do for us then: [`hear_turns`], [`ignore_turns`].
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -56,21 +59,65 @@ const EVENT_VERSION: u64 = 1;
 
 /// Subscribes to everything; `false`, and to nothing, if Redis refused.
 pub(super) fn subscribe(ctx: Ctx) -> bool {
-    let set = |id: u64, callback| {
-        let event = RedisModuleEvent { id, dataver: EVENT_VERSION };
-        // SAFETY: the callback has the signature of an event's; without one, the subscription ends.
-        (unsafe { api!(RedisModule_SubscribeToServerEvent(ctx.as_ptr(), event, callback)) }) == OK
-    };
     let classes = notify::GENERIC | notify::LOADED;
-    let done = EVENTS.iter().all(|id| set(*id, Some(on_event)))
+    let done = EVENTS.iter().all(|id| hear(ctx, *id, true))
         // SAFETY: the callback has the signature of a notification's.
         && (unsafe { api!(RedisModule_SubscribeToKeyspaceEvents(ctx.as_ptr(), classes, Some(on_key))) }) == OK;
     if !done {
         for id in EVENTS {
-            set(id, None);
+            hear(ctx, id, false);
         }
     }
     done
+}
+
+/// Subscribes to an event, or ends that; `false` if Redis refused.
+fn hear(ctx: Ctx, id: u64, wanted: bool) -> bool {
+    let event = RedisModuleEvent { id, dataver: EVENT_VERSION };
+    let callback: raw::RedisModuleEventCallback = if wanted { Some(on_event) } else { None };
+    // SAFETY: the callback has the signature of an event's; without one, the subscription ends.
+    (unsafe { api!(RedisModule_SubscribeToServerEvent(ctx.as_ptr(), event, callback)) }) == OK
+}
+
+thread_local! {
+    /// A context for what is done in callbacks that have none.
+    static OWN: Cell<Option<Ctx>> = const { Cell::new(None) };
+    /// Whether Redis does not tell of the turns of its event loop.
+    static IS_DEAF: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A context for what is done in callbacks that have none, once it [was made](make_own_context).
+pub(super) fn own_context() -> Option<Ctx> {
+    OWN.get()
+}
+
+/// Makes that context, if there is none.
+pub(super) fn make_own_context(ctx: Ctx) {
+    if OWN.get().is_none() {
+        OWN.set(Some(ctx.own()));
+    }
+}
+
+/// Has Redis tell when its event loop goes to sleep, and wakes. Returns whether it did not until now.
+#[inline]
+pub(super) fn hear_turns() -> bool {
+    IS_DEAF.get() && stop_being_deaf()
+}
+
+#[cold]
+fn stop_being_deaf() -> bool {
+    IS_DEAF.set(OWN.get().is_none_or(|ctx| !hear(ctx, EVENTLOOP, true)));
+    true
+}
+
+/// Has Redis not tell of that: nothing is to be done before it sleeps. Only the event loop's callback of a file
+/// descriptor may say so, as Redis must not be going through its list of listeners.
+pub(super) fn ignore_turns() {
+    if !IS_DEAF.get()
+        && let Some(ctx) = OWN.get()
+    {
+        IS_DEAF.set(hear(ctx, EVENTLOOP, false));
+    }
 }
 
 unsafe extern "C" fn on_event(
@@ -93,6 +140,7 @@ unsafe extern "C" fn on_event(
                 state.door.look(ctx);
                 state.look_at_slots(ctx);
                 state.door.doubt();
+                state.look_whether_calm(ctx);
             });
         }
         (FORK_CHILD, 0) => {
@@ -148,6 +196,7 @@ fn about_to_sleep(ctx: Ctx) {
     state::enter(|state| {
         state.timer.about_to_sleep = true;
         state.broker.lift_ids(state::take_highest_id());
+        state.door.count_due();
         let flags = if state.door.has_work() { Some(ctx.flags()) } else { None };
         if let Some(flags) = flags {
             state.run_sessions(ctx, flags);

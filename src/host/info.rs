@@ -11,7 +11,7 @@ use super::state::{self, State};
 /// Called by Redis for `INFO`, and for a crash report, which may come while we are at work.
 pub(super) unsafe extern "C" fn on_info(ctx: *mut RedisModuleInfoCtx, _: c_int) {
     guard((), || {
-        state::enter(|state| state.show(ctx));
+        state::enter_deaf(|state| state.show(ctx));
     });
 }
 

@@ -12,6 +12,7 @@ use crate::queue::TIME_MAX_MS;
 
 use super::api::{self, Ctx, RedisModuleType, flag};
 use super::beanstalk::Door;
+use super::events;
 use super::listeners::Listeners;
 use super::slots::Slots;
 use super::timer::Timer;
@@ -79,8 +80,19 @@ pub(super) fn end() {
     }
 }
 
-/// Enters the state, unless we are in it already or it is not there yet.
+/// Enters the state, unless we are in it already or it is not there yet. Redis will tell before its event loop sleeps.
 pub(super) fn enter<T>(work: impl FnOnce(&mut State) -> T) -> Option<T> {
+    let was_deaf = events::hear_turns();
+    enter_deaf(|state| {
+        // Redis may have told others already that it is about to sleep.
+        state.timer.about_to_sleep |= was_deaf;
+        work(state)
+    })
+}
+
+/// Enters the state, unless we are in it already or it is not there yet. Whoever leaves something to be done before
+/// the event loop sleeps must [hear of that](events::hear_turns).
+pub(super) fn enter_deaf<T>(work: impl FnOnce(&mut State) -> T) -> Option<T> {
     STATE.0.try_borrow_mut().ok().and_then(|mut state| state.as_mut().map(work))
 }
 
@@ -91,6 +103,7 @@ pub(super) fn data_type() -> *mut RedisModuleType {
 
 /// Leaves news for the broker.
 pub(super) fn tell(news: News) {
+    events::hear_turns();
     TOLD.0.set(TOLD.0.get() + 1);
     NEWS.0.borrow_mut().push_back(news);
 }

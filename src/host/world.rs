@@ -36,12 +36,19 @@ struct Found {
     tube: NonNull<Tube>,
     /// Whether those who watch the key have been told.
     signalled: bool,
+    /// Whether its life may end by itself, which only a look at the key brings about.
+    expires: bool,
 }
 
 impl Last {
     /// Other commands may run now: a tube must be looked up again.
     pub(super) fn leave(&mut self) {
         self.found = None;
+    }
+
+    /// Time may pass now, but no other command runs.
+    pub(super) fn pause(&mut self) {
+        self.found = self.found.take().filter(|found| !found.expires);
     }
 
     /// The name as a string of Redis.
@@ -206,7 +213,8 @@ impl World for RedisWorld<'_> {
             Some(value) => {
                 let tube = value.cast::<Tube>();
                 if self.remembers && access == Access::Change {
-                    self.last.found = Some(Found { db, told: state::told(), tube, signalled: false });
+                    let (told, expires) = (state::told(), raw.expires());
+                    self.last.found = Some(Found { db, told, tube, signalled: false, expires });
                 }
                 Ok(RedisKey { raw: Raw::Open(raw), tube: Some(tube) })
             }

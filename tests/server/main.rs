@@ -15,6 +15,7 @@
 //! | `PHEAN_TEST_KEEP` | if set, the servers' folders are kept |
 
 mod acl;
+mod beanstalk_alone;
 mod beanstalk_doors;
 mod beanstalk_gates;
 mod beanstalk_sockets;

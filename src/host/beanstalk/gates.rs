@@ -102,6 +102,16 @@ impl Memory {
         granted
     }
 
+    /// Whether it is known that Redis lets writes through, so that it need not be asked.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Whether Redis tells that it runs commands.
+    pub(super) fn is_listening(&self) -> bool {
+        self.filter.is_some()
+    }
+
     /// Something has happened that could make Redis refuse writes.
     pub(super) fn doubt(&mut self) {
         self.is_open = false;
@@ -264,8 +274,22 @@ impl Gates for Gatekeeper<'_> {
 /// they hold the lock of Redis.
 static HAS_RUN: AtomicBool = AtomicBool::new(true);
 
+/// Whether Redis has run no command since the last [`all_is_quiet`], so that none can be running.
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+
 unsafe extern "C" fn on_command(_: *mut RedisModuleCommandFilterCtx) {
     HAS_RUN.store(true, Ordering::Relaxed);
+    IS_QUIET.store(false, Ordering::Relaxed);
+}
+
+/// No command is running.
+pub(super) fn all_is_quiet() {
+    IS_QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Whether Redis has run no command since then.
+pub(super) fn is_quiet() -> bool {
+    IS_QUIET.load(Ordering::Relaxed)
 }
 
 thread_local! {

@@ -7,6 +7,7 @@ use std::os::fd::RawFd;
 use crate::broker::Broker;
 
 use super::super::api::{self, Ready};
+use super::super::events;
 use super::super::guard::guard;
 use super::super::state;
 use super::socket::{Listener, Stream};
@@ -183,11 +184,18 @@ fn replace(place: &mut Option<Listener>, listener: Option<Listener>) {
 
 pub(super) unsafe extern "C" fn on_input(fd: c_int, _: *mut c_void, _: c_int) {
     guard((), || {
-        state::enter(|state| {
+        state::enter_deaf(|state| {
             if state.door.listener(fd).is_some() {
                 state.door.accept(&mut state.broker, fd);
             } else {
                 state.door.has_input(fd);
+                if state.run_alone(fd) {
+                    return;
+                }
+            }
+            if events::hear_turns() {
+                // The event loop is awake.
+                state.timer.about_to_sleep = false;
             }
         });
     });

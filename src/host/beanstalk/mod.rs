@@ -3,18 +3,21 @@
 //! The callbacks of file descriptors run in the middle of slow scripts and while data are loaded, so they only move
 //! bytes: input into the sessions, output out of them. The sessions run when the server is about to sleep
 //! ([`State::run_sessions`]), and their answers leave after Redis has written the append-only file, in the event
-//! loop's next turn; at once, if there is no such file.
+//! loop's next turn; at once, if there is no such file. A session whose command comes alone, while nothing else goes on
+//! in the server, runs as soon as it was read (`alone`).
 //!
 //! | file | subject |
 //! |---|---|
 //! | `listen` | listening, and letting connections in |
 //! | `flow` | moving bytes |
 //! | `turn` | the turns of the sessions |
+//! | `alone` | a session's turn as soon as it has input |
 //! | `settings` | `phean.host` and its like |
 //! | `socket` | listening and connected sockets |
 //! | `gates` | what Redis checks before it runs a command |
 //! | `facts` | what `stats` tells of the process |
 
+mod alone;
 mod facts;
 mod flow;
 mod gates;
@@ -33,6 +36,7 @@ use crate::broker::{Broker, End};
 use super::api::{self, Ctx, Ready, RedisModuleInfoCtx, flag, info_field};
 use super::state::{State, now_ms};
 use super::world::{Last, RedisWorld};
+use alone::Calm;
 use flow::on_turn;
 use gates::Memory;
 use listen::on_input;
@@ -93,6 +97,7 @@ struct Counters {
     cut_off: u64,
     input_bytes: u64,
     output_bytes: u64,
+    runs_alone: u64,
 }
 
 /// The port's sockets and sessions.
@@ -117,6 +122,8 @@ pub(super) struct Door {
     /// Those of them whose wait is over.
     woken: Vec<RawFd>,
     buffer: Vec<u8>,
+    /// Whether a session may run alone.
+    calm: Calm,
     /// Whether the event loop will call `on_turn`.
     turning: bool,
     /// Whether a timer looks for the end of a pause.
@@ -310,6 +317,7 @@ impl Door {
         info_field(ctx, c"port_cut_off_connections", counters.cut_off);
         info_field(ctx, c"port_input_bytes", counters.input_bytes);
         info_field(ctx, c"port_output_bytes", counters.output_bytes);
+        info_field(ctx, c"port_runs_alone", counters.runs_alone);
     }
 }
 

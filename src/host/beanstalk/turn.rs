@@ -30,16 +30,23 @@ impl State {
         if flags & flag::MASTER != 0 && api::avoid_replica_traffic() {
             return self.door.poll(ctx);
         }
-        let Some(mut inside) = self.door.inside.take() else { return self.door.due.clear() };
         if state::has_news() {
             let mut world = RedisWorld::outside(ctx, &mut self.waits, &mut self.door, &self.listeners);
             self.broker.catch_up(&mut world);
         }
-        let Inside { port, memory, last } = &mut *inside;
         let mut is_on = None;
         if self.door.has_new() {
-            is_on = Some(is_user_on(ctx, memory));
+            is_on = self.door.inside.as_ref().map(|inside| is_user_on(ctx, &inside.memory));
         }
+        self.door.leave_tube();
+        self.run_due(ctx, flags, is_on);
+        self.door.leave_tube();
+    }
+
+    /// Runs the sessions that are due. `is_on` tells whether the port's user is, if there are new ones.
+    pub(super) fn run_due(&mut self, ctx: Ctx, flags: c_int, is_on: Option<bool>) {
+        let Some(mut inside) = self.door.inside.take() else { return self.door.due.clear() };
+        let Inside { port, memory, last } = &mut *inside;
         let mut at_ms = now_ms();
         let mut gates = Gatekeeper::new(ctx, flags, at_ms, self.started_ms, memory);
         for index in 0..self.door.due.len() {
@@ -78,12 +85,21 @@ impl State {
             }
             self.door.watch_input(fd);
         }
-        last.leave();
         self.door.inside = Some(inside);
     }
 }
 
 impl Door {
+    /// Other commands may run, or have run: the tube that was last worked on must be looked up again.
+    pub(super) fn leave_tube(&mut self) {
+        self.inside.iter_mut().for_each(|inside| inside.last.leave());
+    }
+
+    /// The same tube may be worked on again before any other command runs.
+    pub(super) fn keep_tube(&mut self) {
+        self.inside.iter_mut().for_each(|inside| inside.last.pause());
+    }
+
     pub(super) fn has_new(&mut self) -> bool {
         let due = std::mem::take(&mut self.due);
         let has_new = due.iter().any(|fd| self.at(*fd).is_some_and(|connection| connection.is_new));

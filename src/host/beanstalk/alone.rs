@@ -1,0 +1,133 @@
+//! A session's turn as soon as it has input.
+//!
+//! Where clients wait for each answer, most turns of the event loop bring one command. Then more than half of the
+//! work would be Redis telling us that it wakes and is about to sleep. So such a command runs in the callback of its
+//! file descriptor, and Redis [need not tell](events::ignore_turns).
+//!
+//! Such a callback has no context in which anything could be replicated, and may be called in the middle of another
+//! module's command. So this is done only where nobody is to hear of changes (no append-only file, no replica, no
+//! cluster), where Redis need not be asked anything, and where Redis has run no command since its cron last found all
+//! this to be so. Whatever could change it takes a command, or is told of by an event.
+
+use std::ffi::c_int;
+use std::os::fd::RawFd;
+
+use super::super::api::{self, Ctx, flag};
+use super::super::events;
+use super::super::state::{self, State, now_ms};
+use super::super::world::{Last, RedisWorld};
+use super::{Door, gates};
+use crate::broker::Role;
+
+/// If more sessions than this have input in one turn of the event loop, they share what a turn costs.
+const FEW: usize = 2;
+
+/// After so many turns of single sessions comes one that all share, to see how many there are.
+const IN_A_ROW: u32 = 64;
+
+/// Whether a session may run alone.
+#[derive(Default)]
+pub(super) struct Calm {
+    /// The flags of a context, if they and all else that was looked at allow it.
+    flags: Option<c_int>,
+    /// Whether few sessions had input in the last turn that they shared.
+    few: bool,
+    /// How many sessions ran alone since then.
+    in_a_row: u32,
+}
+
+impl Door {
+    /// Counts those who are about to share a turn.
+    pub(in crate::host) fn count_due(&mut self) {
+        if !self.due.is_empty() {
+            self.calm.few = self.due.len() <= FEW;
+        }
+        self.calm.in_a_row = 0;
+    }
+
+    /// Whether this connection's session is the only thing to be done, and Redis need not be asked anything.
+    fn is_alone(&mut self, fd: RawFd) -> bool {
+        let is_open = self.inside.as_ref().is_some_and(|inside| inside.memory.is_open());
+        is_open
+            && self.due.len() == 1
+            && self.unread.is_empty()
+            && !self.has_answers()
+            && self.closing.is_none()
+            && !self.opening
+            && !self.polling
+            && self.at(fd).is_some_and(|connection| connection.due && !connection.is_new)
+    }
+}
+
+impl State {
+    /// Looks whether sessions may run alone until a command of Redis runs. Called some ten times a second, by the cron
+    /// of Redis, in whose middle no command can be.
+    pub(in crate::host) fn look_whether_calm(&mut self, ctx: Ctx) {
+        const MATTERS: c_int = flag::MASTER
+            | flag::AOF
+            | flag::CLUSTER
+            | flag::LOADING
+            | flag::ASYNC_LOADING
+            | flag::LUA
+            | flag::MULTI;
+        self.door.calm.flags = None;
+        // Commands have run, perhaps.
+        self.door.leave_tube();
+        if !self.door.inside.as_ref().is_some_and(|inside| inside.memory.is_listening()) {
+            return;
+        }
+        let flags = ctx.flags();
+        let is_calm = flags & MATTERS == flag::MASTER
+            && !self.listeners.may_be_needed()
+            && !api::avoid_replica_traffic();
+        if is_calm {
+            events::make_own_context(ctx);
+            self.door.calm.flags = Some(flags);
+            gates::all_is_quiet();
+        }
+    }
+
+    /// Runs the session of a connection that has input, and sends its answer, if that may be done now. `false` if
+    /// something is left to be done before the event loop sleeps.
+    pub(super) fn run_alone(&mut self, fd: RawFd) -> bool {
+        let Some(mut flags) = self.door.calm.flags.filter(|_| self.door.calm.few && gates::is_quiet()) else {
+            return false;
+        };
+        let Some(ctx) = events::own_context() else { return false };
+        if self.door.calm.in_a_row >= IN_A_ROW
+            || self.listeners.may_be_there()
+            || self.broker.role() != Role::Primary
+            || state::has_news()
+            || !self.door.is_alone(fd)
+        {
+            return false;
+        }
+        self.door.calm.in_a_row += 1;
+        self.door.counters.runs_alone += 1;
+        if flags & flag::MAXMEMORY != 0 {
+            // Memory may have become full, or free.
+            flags = ctx.flags();
+        }
+        // The event loop is awake.
+        self.timer.about_to_sleep = false;
+        self.door.reads = 0;
+        self.run_due(ctx, flags, None);
+        self.door.keep_tube();
+        if self.broker.has_deliveries() {
+            let (waits, door) = (&mut self.waits, &mut self.door);
+            // Outside of a command, changes would be replicated in any case.
+            let mut world = RedisWorld::of_port(ctx, flags, waits, door, &self.listeners, Last::default());
+            self.broker.deliver(&mut world, now_ms());
+        }
+        self.door.send_all();
+        self.settle(ctx);
+        let is_done = !state::has_news()
+            && !self.broker.has_deliveries()
+            && !self.waits.has_ended()
+            && !self.door.has_work();
+        if is_done {
+            events::ignore_turns();
+        }
+        is_done
+    }
+}
