@@ -263,11 +263,11 @@ impl Broker {
     }
 
     /// Whether the next tick may be due sooner than when this was last asked.
+    #[inline]
     pub fn take_sooner(&mut self) -> bool {
         let at_once = !self.give_backs.is_empty()
             || self.sweep.is_some()
-            || self.has_port_work()
-            || self.has_ended_pauses();
+            || self.port.is_some() && (self.has_port_work() || self.has_ended_pauses());
         self.names.take_sooner() | self.line.take_sooner() | at_once
     }
 

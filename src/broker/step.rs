@@ -41,13 +41,17 @@ pub struct Step<'a, W: World> {
 /// What of a tube matters to the index.
 struct Glance {
     counts: Counts,
-    deadline_ms: Option<u64>,
+    /// When something next happens by itself (Unix ms); [`NEVER`] if nothing does.
+    deadline_ms: u64,
 }
+
+/// Later than any time.
+const NEVER: u64 = u64::MAX;
 
 impl Glance {
     #[inline(always)]
     fn of(tube: &Tube, linger_ms: u64) -> Glance {
-        Glance { counts: tube.counts(), deadline_ms: tube.next_deadline_ms(linger_ms) }
+        Glance { counts: tube.counts(), deadline_ms: tube.next_deadline_ms(linger_ms).unwrap_or(NEVER) }
     }
 }
 
@@ -121,8 +125,7 @@ impl<'a, W: World> Step<'a, W> {
     /// Ends what is over by now, and serves those who wait.
     #[inline(always)]
     fn begin(&mut self) {
-        let deadline_ms = self.before.as_ref().and_then(|before| before.deadline_ms);
-        if deadline_ms.is_some_and(|at_ms| at_ms <= self.now_ms) {
+        if self.before.as_ref().is_some_and(|before| before.deadline_ms <= self.now_ms) {
             self.end_overdue();
         }
         // Whoever waits comes before the client whose command found the jobs ready.
@@ -130,6 +133,7 @@ impl<'a, W: World> Step<'a, W> {
     }
 
     /// Makes what is due happen, one slice of it.
+    #[cold]
     fn end_overdue(&mut self) {
         if self.broker.role != Role::Primary {
             return;
@@ -181,30 +185,37 @@ impl<'a, W: World> Step<'a, W> {
     }
 
     /// Creates the tube if there is none.
+    #[inline]
     pub fn create(&mut self) {
         if self.key.tube().is_none() {
-            self.key.create(Tube::new(self.now_ms));
+            self.create_it();
         }
+    }
+
+    #[cold]
+    fn create_it(&mut self) {
+        self.key.create(Tube::new(self.now_ms));
     }
 
     /// Makes a change that was decided on the tube as it is.
     #[inline(always)]
     pub fn make(&mut self, change: &Change<'_>) {
         if let Event::None = self.event {
-            self.event = if self.world.needs_events() {
-                let mut bytes = std::mem::take(&mut self.broker.buffer);
-                bytes.clear();
-                codec::begin_event(self.now_ms, &mut bytes);
-                Event::Written(bytes)
-            } else {
-                Event::Unwritten
-            };
+            self.event = if self.world.needs_events() { self.begin_event() } else { Event::Unwritten };
         }
         if let Event::Written(bytes) = &mut self.event {
             codec::push_change(change, bytes);
         }
         let cleared = self.apply(self.now_ms, change);
         self.broker.totals.count(change, cleared);
+    }
+
+    #[inline(never)]
+    fn begin_event(&mut self) -> Event {
+        let mut bytes = std::mem::take(&mut self.broker.buffer);
+        bytes.clear();
+        codec::begin_event(self.now_ms, &mut bytes);
+        Event::Written(bytes)
     }
 
     /// Kicks up to `count` jobs: buried ones or, if none is buried, delayed ones. Returns how many it kicked.
@@ -234,16 +245,24 @@ impl<'a, W: World> Step<'a, W> {
             self.world.discard(trash);
         }
         self.kinds = self.kinds.and(kinds(change));
-        if let Some(port) = self.broker.port_of(self.db) {
-            let had_jobs = self.before.as_ref().is_some_and(|before| before.counts.all() > 0);
-            port.change(self.name, change, had_jobs);
+        if self.broker.port.is_some() {
+            self.tell_port(change);
         }
         self.changes += 1;
         self.removed |= *change == Change::Remove;
         cleared
     }
 
+    #[inline(never)]
+    fn tell_port(&mut self, change: &Change<'_>) {
+        let had_jobs = self.before.as_ref().is_some_and(|before| before.counts.all() > 0);
+        if let Some(port) = self.broker.port_of(self.db) {
+            port.change(self.name, change, had_jobs);
+        }
+    }
+
     /// What is about to happen to a reservation that may be bound to its client.
+    #[inline(never)]
     fn tell_sessions(&mut self, at_ms: u64, change: &Change<'_>) {
         let (id, touched_for_ms) = match *change {
             Change::Delete { id } | Change::Return { id, .. } | Change::Bury { id, .. } => (id, None),
@@ -269,6 +288,7 @@ impl<'a, W: World> Step<'a, W> {
         }
     }
 
+    #[cold]
     fn serve_line(&mut self) {
         while let Some((number, wait)) = self.broker.first_in_line(self.db, self.name) {
             let worker = Worker { client: wait.client, ttr_ms: wait.ttr_ms };
@@ -294,25 +314,32 @@ impl<'a, W: World> Step<'a, W> {
     /// Keeps the index true.
     #[inline(always)]
     fn note(&mut self, after: &Glance, look_up: bool) {
-        let names = &mut self.broker.names;
         // A follower cannot see a key whose time is over by its own clock, and may so have missed this tube when it
         // heard of it, while its primary goes on with it.
         let may_be_new = self.before.is_none() || self.broker.role == Role::Follower;
-        let is_new = may_be_new && names.add(self.db, self.name);
-        let before = self.before.as_ref().filter(|_| !is_new);
-        let (counts, deadline_ms) = before.map_or_else(Default::default, |b| (b.counts, b.deadline_ms));
-        names.count(self.db, &counts, &after.counts);
-        // An empty tube that was kept for those who wait on it stands in the index later than its deadline.
-        let look_up_or_empty = look_up || counts.all() == 0;
-        let sooner = |at_ms: &u64| look_up_or_empty || deadline_ms.is_none_or(|before_ms| *at_ms < before_ms);
-        // A tube that was taken away leaves the index when we hear that its key is gone.
-        if let Some(at_ms) = after.deadline_ms.filter(sooner).filter(|_| !self.removed) {
-            // An idle tube that somebody waits on stays: look again when it could go next.
-            let stays = look_up && at_ms <= self.now_ms && after.counts.all() == 0;
-            let linger_ms = self.broker.settings.linger_ms.max(1_000);
-            let at_ms = if stays { self.now_ms.saturating_add(linger_ms) } else { at_ms };
-            self.broker.names.attend(self.db, self.name, at_ms);
+        if may_be_new && self.broker.names.add(self.db, self.name) {
+            self.before = None;
         }
+        let (counts, deadline_ms) = match &self.before {
+            Some(before) => (before.counts, before.deadline_ms),
+            None => (Counts::default(), NEVER),
+        };
+        self.broker.names.count(self.db, &counts, &after.counts);
+        // An empty tube that was kept for those who wait on it stands in the index later than its deadline. One that
+        // was taken away leaves the index when we hear that its key is gone.
+        let sooner = look_up || after.deadline_ms < deadline_ms || counts.all() == 0;
+        if sooner && after.deadline_ms != NEVER && !self.removed {
+            self.attend(after, look_up);
+        }
+    }
+
+    #[inline(never)]
+    fn attend(&mut self, after: &Glance, look_up: bool) {
+        // An idle tube that somebody waits on stays: look again when it could go next.
+        let stays = look_up && after.deadline_ms <= self.now_ms && after.counts.all() == 0;
+        let linger_ms = self.broker.settings.linger_ms.max(1_000);
+        let at_ms = if stays { self.now_ms.saturating_add(linger_ms) } else { after.deadline_ms };
+        self.broker.names.attend(self.db, self.name, at_ms);
     }
 
     /// How many changes the step has made, its own and what followed from the time and from those who wait.
@@ -332,6 +359,7 @@ impl<'a, W: World> Step<'a, W> {
     }
 
     /// Takes the tube away if it has been idle for its time.
+    #[cold]
     fn remove_if_idle(&mut self) {
         let linger_ms = self.broker.settings.linger_ms;
         if self.removed {
@@ -366,9 +394,8 @@ impl<'a, W: World> Step<'a, W> {
     #[inline(always)]
     fn close(&mut self, linger_ms: u64, look_up: bool) {
         let after = self.key.tube().map(|tube| Glance::of(tube, linger_ms));
-        if let (Some(port), Some(tube)) = (self.broker.port_of(self.db), self.key.tube()) {
-            let before = self.before.as_ref().map(|before| before.counts).unwrap_or_default();
-            port.changed(self.name, &before, tube);
+        if self.broker.port.is_some() {
+            self.tell_port_of_all();
         }
         if self.removed {
             self.key.remove();
@@ -377,20 +404,30 @@ impl<'a, W: World> Step<'a, W> {
             self.note(&after, look_up);
         }
         self.key.close();
-        let record = match &self.event {
-            Event::None => None,
-            Event::Unwritten => Some(Record::Nobody),
-            Event::Written(bytes) => Some(Record::Event(bytes)),
-            Event::AsItCame => Some(Record::AsItCame),
-        };
-        if let Some(record) = record {
-            self.world.commit(self.db, self.name, record, self.kinds);
-        }
-        if let Event::Written(bytes) = &mut self.event {
-            self.broker.buffer = std::mem::take(bytes);
-            self.broker.buffer.shrink_to(64 * 1024);
+        match self.event {
+            Event::None => {}
+            Event::Unwritten => self.world.commit(self.db, self.name, Record::Nobody, self.kinds),
+            Event::Written(_) | Event::AsItCame => self.commit_event(),
         }
         self.broker.catch_up(self.world);
+    }
+
+    #[inline(never)]
+    fn tell_port_of_all(&mut self) {
+        if let (Some(port), Some(tube)) = (self.broker.port_of(self.db), self.key.tube()) {
+            let before = self.before.as_ref().map(|before| before.counts).unwrap_or_default();
+            port.changed(self.name, &before, tube);
+        }
+    }
+
+    #[inline(never)]
+    fn commit_event(&mut self) {
+        let Event::Written(bytes) = &mut self.event else {
+            return self.world.commit(self.db, self.name, Record::AsItCame, self.kinds);
+        };
+        self.world.commit(self.db, self.name, Record::Event(bytes), self.kinds);
+        self.broker.buffer = std::mem::take(bytes);
+        self.broker.buffer.shrink_to(64 * 1024);
     }
 
     /// Applies an event that came from outside: all of its changes or, if one of them is impossible, none.

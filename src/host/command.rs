@@ -2,6 +2,7 @@
 
 use std::ffi::c_int;
 
+use crate::broker::Wait;
 use crate::commands::{self, Args, COMMANDS, Call, Client, Command, CommandError, Done, Keys, Reply, Verb};
 
 use super::api::{self, CmdFunc, Ctx, RedisModuleCtx, RedisModuleString, flag};
@@ -87,34 +88,44 @@ fn with_bytes(strings: &[*mut RedisModuleString], work: impl FnOnce(&[&[u8]])) {
 fn run(ctx: Ctx, command: &'static Command, arguments: Arguments<'_>) {
     let mut reply = RedisReply::new(ctx);
     if !takes(command, arguments.bytes.len()) {
-        return reply.error(&CommandError::Arity.text(command.name));
+        return refuse(ctx, command, arguments, &CommandError::Arity);
     }
     let flags = ctx.flags();
     reply.knows(flags);
     let client = ctx.client_id();
-    if command.verb == Verb::Apply && beanstalk::is_asking() {
-        return reply.integer(0);
-    }
-    if command.verb == Verb::Apply && !may_apply(ctx, flags, client) {
-        return reply
-            .error("NOPERM PHEAN.APPLY is for primaries and the append-only file; others need REPLICAOF");
+    if command.verb == Verb::Apply && is_answered(ctx, flags, client, &mut reply) {
+        return;
     }
     let asked = Asked { ctx, command, arguments, flags, client, db: ctx.selected_db() };
-    let entered = state::enter(|state| state.run(&asked, &mut reply));
-    match entered {
+    match state::enter(|state| state.run(&asked, &mut reply)) {
         Some(Ok(())) => {}
-        Some(Err(error)) => {
-            reply.error(&error.text(command.name));
-            if command.verb == Verb::Apply {
-                let key = arguments.bytes.get(1).copied().unwrap_or_default();
-                ctx.log(
-                    c"warning",
-                    &format!("an event for tube '{}' was refused: {error:?}", commands::quoted(key)),
-                );
-            }
-        }
+        Some(Err(error)) => refuse(ctx, command, arguments, &error),
         None => reply.error("ERR phean is busy: it cannot be called from within its own notifications"),
     }
+}
+
+/// Answers a command that failed.
+#[cold]
+fn refuse(ctx: Ctx, command: &Command, arguments: Arguments<'_>, error: &CommandError) {
+    RedisReply::new(ctx).error(&error.text(command.name));
+    if command.verb == Verb::Apply && *error != CommandError::Arity {
+        let key = arguments.bytes.get(1).copied().unwrap_or_default();
+        let text = format!("an event for tube '{}' was refused: {error:?}", commands::quoted(key));
+        ctx.log(c"warning", &text);
+    }
+}
+
+/// Answers an event that was only asked about, or that must not come from here; `false` if it is to be applied.
+#[inline(never)]
+fn is_answered(ctx: Ctx, flags: c_int, client: u64, reply: &mut RedisReply) -> bool {
+    if beanstalk::is_asking() {
+        reply.integer(0);
+    } else if !may_apply(ctx, flags, client) {
+        reply.error("NOPERM PHEAN.APPLY is for primaries and the append-only file; others need REPLICAOF");
+    } else {
+        return false;
+    }
+    true
 }
 
 fn takes(command: &Command, count: usize) -> bool {
@@ -145,15 +156,20 @@ impl State {
     fn run(&mut self, asked: &Asked<'_>, reply: &mut RedisReply) -> Result<(), CommandError> {
         let done = self.answer(asked, reply);
         if let Ok(Done::Waits(wait)) = done {
-            let Asked { ctx, command, client, db, .. } = *asked;
-            let many = wait.count.is_some();
-            let broker = &mut self.broker;
-            self.waits.block(ctx, client, command.verb, db, many, || broker.wait(wait));
-            self.settle(ctx);
+            self.keep_waiting(asked, wait);
             return Ok(());
         }
         self.settle(asked.ctx);
         done.map(|_| ())
+    }
+
+    #[inline(never)]
+    fn keep_waiting(&mut self, asked: &Asked<'_>, wait: Wait) {
+        let Asked { ctx, command, client, db, .. } = *asked;
+        let many = wait.count.is_some();
+        let broker = &mut self.broker;
+        self.waits.block(ctx, client, command.verb, db, many, || broker.wait(wait));
+        self.settle(ctx);
     }
 
     #[inline(always)]
@@ -193,6 +209,7 @@ impl State {
     }
 
     /// After anything happened: the timer stands right, and whoever is to be told something is told.
+    #[inline(always)]
     pub(super) fn settle(&mut self, ctx: Ctx) {
         if self.broker.take_sooner() {
             self.arm(ctx);

@@ -33,6 +33,7 @@ pub(super) struct Timer {
 
 impl State {
     /// Makes sure that the timer fires no later than the broker's next tick.
+    #[inline(never)]
     pub(super) fn arm(&mut self, ctx: Ctx) {
         let Some(at_ms) = self.broker.next_tick_ms() else { return };
         let at_ms = at_ms.max(self.timer.not_before_ms);

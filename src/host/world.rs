@@ -66,6 +66,15 @@ impl Last {
         let last = self.name.as_ref().filter(|last| last.is(name))?;
         Some((last, found))
     }
+
+    /// Its name, and whether those who watch the key have been told of a change: within a turn of the port nobody
+    /// begins to watch it, so that once is enough.
+    #[inline(never)]
+    fn signal_again(&mut self, db: u32, name: &[u8]) -> Option<(*mut RedisModuleString, bool)> {
+        let (name, found) = self.found(db, name)?;
+        let is_signalled = std::mem::replace(&mut found.signalled, true);
+        Some((name.as_ptr(), is_signalled))
+    }
 }
 
 /// Redis, for the time of one callback.
@@ -157,15 +166,25 @@ impl<'a> RedisWorld<'a> {
         world
     }
 
+    #[inline]
     fn select(&mut self, db: u32) -> bool {
-        if self.selected_db == db {
-            return true;
-        }
+        self.selected_db == db || self.select_other(db)
+    }
+
+    #[cold]
+    fn select_other(&mut self, db: u32) -> bool {
         let selected = self.ctx.select_db(db);
         if selected {
             self.selected_db = db;
         }
         selected
+    }
+
+    /// The tube that was found there before in the same turn of the port.
+    #[inline(never)]
+    fn open_again(&mut self, db: u32, name: &[u8]) -> Option<RedisKey> {
+        let (name, found) = self.last.found(db, name)?;
+        Some(RedisKey { raw: Raw::Remembered(self.ctx, Rc::clone(name)), tube: Some(found.tube) })
     }
 
     /// The name as a string of Redis: the argument itself, where it is one.
@@ -198,12 +217,12 @@ impl World for RedisWorld<'_> {
         if !self.select(db) {
             return Ok(RedisKey { raw: Raw::None, tube: None });
         }
-        let ctx = self.ctx;
         if self.remembers
-            && let Some((name, found)) = self.last.found(db, name)
+            && let Some(key) = self.open_again(db, name)
         {
-            return Ok(RedisKey { raw: Raw::Remembered(ctx, Rc::clone(name)), tube: Some(found.tube) });
+            return Ok(key);
         }
+        let ctx = self.ctx;
         let raw = self.with_name(name, |name| match access {
             Access::Look => ctx.open_to_look(name),
             Access::Change => ctx.open_to_change(name),
@@ -249,14 +268,11 @@ impl World for RedisWorld<'_> {
                 ctx.notify(class, kind.name(), name);
             }
         };
-        if self.remembers
-            && let Some((name, found)) = self.last.found(db, name)
-        {
-            // Within a turn of the port nobody begins to watch the key, so that telling once is enough.
-            let is_signalled = std::mem::replace(&mut found.signalled, true);
-            return make_known(name.as_ptr(), is_signalled);
+        let again = if self.remembers { self.last.signal_again(db, name) } else { None };
+        match again {
+            Some((name, is_signalled)) => make_known(name, is_signalled),
+            None => self.with_name(name, |name| make_known(name, false)),
         }
-        self.with_name(name, |name| make_known(name, false));
     }
 
     fn sight(&self) -> Option<&[&[u8]]> {

@@ -180,12 +180,11 @@ pub fn delay(tube: &Tube, handle: Handle, now_ms: u64, delay_ms: u64) -> Option<
 /// What is due at this time, the most overdue first: a promotion, a timeout, or the end of the pause. Called
 /// early or again it names nothing, so ticks do no harm.
 pub fn due(tube: &Tube, now_ms: u64, retry: Retry) -> Option<Change<'static>> {
-    let overdue = |key: Option<u64>| key.filter(|at| *at <= now_ms).unwrap_or(u64::MAX);
-    let promotion = overdue(tube.jobs.first_key(Order::Delayed));
-    let timeout = overdue(tube.jobs.first_key(Order::Deadline));
-    let resumption = overdue(Some(tube.header.paused_until_ms).filter(|until| *until != 0));
+    let promotion = tube.jobs.first_key(Order::Delayed);
+    let timeout = tube.jobs.first_key(Order::Deadline);
+    let resumption = tube.pause_ends_ms();
     let first = promotion.min(timeout).min(resumption);
-    if first == u64::MAX {
+    if first > now_ms {
         None
     } else if first == resumption {
         Some(Change::Resume)

@@ -369,10 +369,10 @@ impl Jobs {
         segment.first(order).map(|slot| segment.job(slot))
     }
 
-    /// The smallest key in an order: a priority, a time, or a burial's number.
+    /// The smallest key in an order: a priority, a time, or a burial's number; [`NO_KEY`] where there is none.
     #[inline]
-    pub(super) fn first_key(&self, order: Order) -> Option<u64> {
-        Some(self.first_keys[order as usize]).filter(|key| *key != NO_KEY)
+    pub(super) fn first_key(&self, order: Order) -> u64 {
+        self.first_keys[order as usize]
     }
 
     /// The ids of the first `count` jobs in an order. Costs O(count) looks at segments at most.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::event::{Change, Why};
 use super::job::{Job, Reservation, State};
 use super::jobs::{Counts, Jobs, Order};
-use super::segment::{Chunk, SLOTS_MAX};
+use super::segment::{Chunk, NO_KEY, SLOTS_MAX};
 use super::time::U48_MAX;
 
 /// How often things happened. Every number counts jobs: a command for several jobs counts several times.
@@ -207,6 +207,12 @@ impl Tube {
         self.header.paused_until_ms.saturating_sub(now_ms)
     }
 
+    /// When the pause ends (Unix ms); [`NO_KEY`] if there is none.
+    #[inline]
+    pub(super) fn pause_ends_ms(&self) -> u64 {
+        if self.header.paused_until_ms == 0 { NO_KEY } else { self.header.paused_until_ms }
+    }
+
     /// Whether nothing would be lost if the tube went: no job and no pause.
     pub fn is_idle(&self) -> bool {
         self.counts().all() == 0 && self.header.paused_until_ms == 0
@@ -216,11 +222,12 @@ impl Tube {
     /// ends, or the idle tube has lingered for `linger_ms`.
     #[inline]
     pub fn next_deadline_ms(&self, linger_ms: u64) -> Option<u64> {
-        let pause = Some(self.header.paused_until_ms).filter(|until| *until != 0);
-        let delayed = self.jobs.first_key(Order::Delayed);
-        let reserved = self.jobs.first_key(Order::Deadline);
-        let first = [pause, delayed, reserved].into_iter().flatten().min();
-        first.or_else(|| self.is_idle().then(|| self.header.used_at_ms.saturating_add(linger_ms)))
+        let first = self.jobs.first_key(Order::Delayed).min(self.jobs.first_key(Order::Deadline));
+        let first = first.min(self.pause_ends_ms());
+        if first != NO_KEY {
+            return Some(first);
+        }
+        self.is_idle().then(|| self.header.used_at_ms.saturating_add(linger_ms))
     }
 
     /// Bytes of memory that the tube takes, as far as they can be known from here.
