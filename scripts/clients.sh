@@ -44,6 +44,13 @@ start_server "$dir" 7600
 tests/clients/tour.sh "$port"
 "$venv/bin/python" tests/clients/tour.py "$port"
 
+"$venv/bin/python" tests/clients/cluster.py "$module"
+if ldd "$(command -v "${PHEAN_TEST_SERVER:-redis-server}")" | grep -q libssl && command -v openssl >/dev/null; then
+    "$venv/bin/python" tests/clients/cluster.py "$module" tls
+else
+    echo "The cluster by TLS is left out: redis-server was built without, or openssl is missing."
+fi
+
 # Clients of beanstalkd know nothing of Redis; they only get another port.
 for ((beanstalk = port + 1; beanstalk < 65536; beanstalk++)); do
     is_taken "$beanstalk" && continue
