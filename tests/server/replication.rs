@@ -468,8 +468,9 @@ fn what_is_put_right_after_a_promotion_reaches_the_old_primary() {
         return;
     }
     for _ in 0..5 {
-        let first = Server::start(&[]);
-        let second = Server::start(&[]);
+        // A PING to the replica that it does not wait for any more would put the old primary ahead of the new one.
+        let first = Server::start(&["repl-ping-replica-period 3600"]);
+        let second = Server::start(&["repl-ping-replica-period 3600"]);
         second.replica_of(&first);
         second.wait_synced(&first);
         second.promote();
