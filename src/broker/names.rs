@@ -83,12 +83,18 @@ impl Names {
         *self.jobs_of(db) = Counts::default();
     }
 
+    #[inline]
     fn jobs_of(&mut self, db: u32) -> &mut Counts {
         let db = db as usize;
         if db >= self.jobs.len() {
-            self.jobs.resize(db + 1, Counts::default());
+            self.make_room_for(db);
         }
         &mut self.jobs[db]
+    }
+
+    #[cold]
+    fn make_room_for(&mut self, db: usize) {
+        self.jobs.resize(db + 1, Counts::default());
     }
 
     /// The databases that have, or had, tubes.

@@ -56,12 +56,14 @@ impl Glance {
 }
 
 /// The event that is being written.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Event {
     /// Nothing has changed yet.
     None,
     /// Nobody needs it.
     Unwritten,
-    Written(Vec<u8>),
+    /// It stands in the broker's buffer.
+    Written,
     /// It came from outside.
     AsItCame,
 }
@@ -200,11 +202,11 @@ impl<'a, W: World> Step<'a, W> {
     /// Makes a change that was decided on the tube as it is.
     #[inline(always)]
     pub fn make(&mut self, change: &Change<'_>) {
-        if let Event::None = self.event {
+        if self.event == Event::None {
             self.event = if self.world.needs_events() { self.begin_event() } else { Event::Unwritten };
         }
-        if let Event::Written(bytes) = &mut self.event {
-            codec::push_change(change, bytes);
+        if self.event == Event::Written {
+            self.write(change);
         }
         let cleared = self.apply(self.now_ms, change);
         self.broker.totals.count(change, cleared);
@@ -212,10 +214,14 @@ impl<'a, W: World> Step<'a, W> {
 
     #[inline(never)]
     fn begin_event(&mut self) -> Event {
-        let mut bytes = std::mem::take(&mut self.broker.buffer);
-        bytes.clear();
-        codec::begin_event(self.now_ms, &mut bytes);
-        Event::Written(bytes)
+        self.broker.buffer.clear();
+        codec::begin_event(self.now_ms, &mut self.broker.buffer);
+        Event::Written
+    }
+
+    #[inline(never)]
+    fn write(&mut self, change: &Change<'_>) {
+        codec::push_change(change, &mut self.broker.buffer);
     }
 
     /// Kicks up to `count` jobs: buried ones or, if none is buried, delayed ones. Returns how many it kicked.
@@ -352,10 +358,18 @@ impl<'a, W: World> Step<'a, W> {
     fn finish(&mut self) {
         self.serve();
         let linger_ms = self.broker.settings.linger_ms;
-        if linger_ms == 0 && self.changes > 0 && !self.broker.is_attended(self.db, self.name) {
-            self.remove_if_idle();
+        if linger_ms == 0 {
+            self.remove_at_once();
         }
         self.close(linger_ms, false);
+    }
+
+    /// Takes the tube away if the changes left it idle, where idle tubes do not linger.
+    #[cold]
+    fn remove_at_once(&mut self) {
+        if self.changes > 0 && !self.broker.is_attended(self.db, self.name) {
+            self.remove_if_idle();
+        }
     }
 
     /// Takes the tube away if it has been idle for its time.
@@ -407,7 +421,8 @@ impl<'a, W: World> Step<'a, W> {
         match self.event {
             Event::None => {}
             Event::Unwritten => self.world.commit(self.db, self.name, Record::Nobody, self.kinds),
-            Event::Written(_) | Event::AsItCame => self.commit_event(),
+            Event::Written => self.commit_event(),
+            Event::AsItCame => self.world.commit(self.db, self.name, Record::AsItCame, self.kinds),
         }
         self.broker.catch_up(self.world);
     }
@@ -422,11 +437,7 @@ impl<'a, W: World> Step<'a, W> {
 
     #[inline(never)]
     fn commit_event(&mut self) {
-        let Event::Written(bytes) = &mut self.event else {
-            return self.world.commit(self.db, self.name, Record::AsItCame, self.kinds);
-        };
-        self.world.commit(self.db, self.name, Record::Event(bytes), self.kinds);
-        self.broker.buffer = std::mem::take(bytes);
+        self.world.commit(self.db, self.name, Record::Event(&self.broker.buffer), self.kinds);
         self.broker.buffer.shrink_to(64 * 1024);
     }
 
