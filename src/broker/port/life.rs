@@ -149,9 +149,13 @@ impl Life {
         !self.ended_pauses.is_empty()
     }
 
-    /// A connection uses or watches the tube no longer. Tells whether nobody does now, and there is no job.
-    pub fn untie(&mut self, name: &[u8], tie: Tie) -> bool {
+    /// A connection uses or watches the tube no longer, which has lost its number, perhaps. Tells whether nobody does
+    /// now, and there is no job.
+    pub fn untie(&mut self, name: &[u8], tie: Tie, has_number: bool) -> bool {
         let Some(tube) = self.tubes.get_mut(name) else { return false };
+        if !has_number {
+            tube.number = None;
+        }
         match tie {
             Tie::Using => tube.using = tube.using.saturating_sub(1),
             Tie::Watching => tube.watching = tube.watching.saturating_sub(1),
@@ -235,14 +239,14 @@ mod tests {
         life.jobs(b"c", true);
         life.jobs(b"a", true);
         assert_eq!(names(&life), ["default", "a", "b", "c"]);
-        assert!(!life.untie(b"a", Tie::Using), "it has a job");
+        assert!(!life.untie(b"a", Tie::Using, true), "it has a job");
         assert_eq!(names(&life), ["default", "a", "b", "c"]);
         life.jobs(b"a", false);
         assert_eq!(names(&life), ["default", "c", "b"]);
         life.flush();
         assert_eq!(names(&life), ["default", "b"]);
         life.gone(b"b");
-        assert!(life.untie(b"b", Tie::Watching));
+        assert!(life.untie(b"b", Tie::Watching, true));
         assert_eq!(names(&life), ["default"]);
     }
 

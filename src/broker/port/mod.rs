@@ -251,10 +251,11 @@ impl Broker {
         if !watched.remove(name, number) {
             return false;
         }
-        if number.is_some_and(|number| port.heads.ignore(number)) {
-            port.forget_number(name);
+        let has_number = !number.is_some_and(|number| port.heads.ignore(number));
+        if !has_number {
+            port.last.iter_mut().for_each(|(_, number)| *number = None);
         }
-        self.untie(name, Tie::Watching);
+        self.untie(name, Tie::Watching, has_number);
         if let Some(port) = &mut self.port
             && watched.may_be_narrow()
         {
@@ -321,12 +322,12 @@ impl Broker {
 
     /// A connection uses a tube no longer.
     pub fn unuse_tube(&mut self, name: &[u8]) {
-        self.untie(name, Tie::Using);
+        self.untie(name, Tie::Using, true);
     }
 
-    fn untie(&mut self, name: &[u8], tie: Tie) {
+    fn untie(&mut self, name: &[u8], tie: Tie, has_number: bool) {
         let Some(port) = &mut self.port else { return };
-        if port.life.untie(name, tie) {
+        if port.life.untie(name, tie, has_number) {
             // It may have been idle for long.
             self.names.attend(port.db, name, AT_ONCE);
         }
@@ -494,21 +495,13 @@ impl PortIndex {
     fn narrow(&mut self, watched: &mut Watched) {
         watched.narrow();
         for name in watched.names() {
-            if self.life.number(name).is_some_and(|number| self.heads.ignore(number)) {
-                self.forget_number(name);
+            if let Some(number) = self.life.number_mut(name)
+                && number.is_some_and(|known| self.heads.ignore(known))
+            {
+                *number = None;
             }
         }
-    }
-
-    /// No wide connection watches the tube any longer.
-    fn forget_number(&mut self, name: &[u8]) {
-        if let Some(number) = self.life.number_mut(name) {
-            *number = None;
-        }
-        match &mut self.last {
-            Some((last, number)) if **last == *name => *number = None,
-            _ => {}
-        }
+        self.last = None;
     }
 
     fn look_at_all<W: World>(&mut self, names: &Names, world: &mut W) {

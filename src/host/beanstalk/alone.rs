@@ -15,7 +15,7 @@ use std::os::fd::RawFd;
 use super::super::api::{self, Ctx, flag};
 use super::super::events;
 use super::super::state::{self, State, now_ms};
-use super::super::world::{Last, RedisWorld};
+use super::super::world::RedisWorld;
 use super::{Door, gates};
 use crate::broker::Role;
 
@@ -112,13 +112,15 @@ impl State {
         self.timer.about_to_sleep = false;
         self.door.reads = 0;
         self.run_due(ctx, flags, None);
-        self.door.keep_tube();
+        let mut last = self.door.take_tube();
         if self.broker.has_deliveries() {
             let (waits, door) = (&mut self.waits, &mut self.door);
             // Outside of a command, changes would be replicated in any case.
-            let mut world = RedisWorld::of_port(ctx, flags, waits, door, &self.listeners, Last::default());
+            let mut world = RedisWorld::of_port(ctx, flags, waits, door, &self.listeners, last);
             self.broker.deliver(&mut world, now_ms());
+            last = world.take_last();
         }
+        self.door.keep_tube(last);
         self.door.send_all();
         self.settle(ctx);
         let is_done = !state::has_news()

@@ -9,7 +9,7 @@ use crate::broker::Broker;
 use super::super::api::{self, Ctx, Ready, RedisModuleCtx, flag};
 use super::super::guard::guard;
 use super::super::state::{self, State, now_ms};
-use super::super::world::RedisWorld;
+use super::super::world::{Last, RedisWorld};
 use super::gates::{Gatekeeper, Memory};
 use super::{Door, Inside};
 
@@ -95,9 +95,15 @@ impl Door {
         self.inside.iter_mut().for_each(|inside| inside.last.leave());
     }
 
+    /// The tube that was last worked on.
+    pub(super) fn take_tube(&mut self) -> Last {
+        self.inside.as_mut().map(|inside| std::mem::take(&mut inside.last)).unwrap_or_default()
+    }
+
     /// The same tube may be worked on again before any other command runs.
-    pub(super) fn keep_tube(&mut self) {
-        self.inside.iter_mut().for_each(|inside| inside.last.pause());
+    pub(super) fn keep_tube(&mut self, mut last: Last) {
+        last.pause();
+        self.inside.iter_mut().for_each(|inside| inside.last = std::mem::take(&mut last));
     }
 
     pub(super) fn has_new(&mut self) -> bool {
