@@ -15,7 +15,7 @@ use crate::broker::{News, Role};
 use super::api::{Ctx, OK, RedisModuleCtx, RedisModuleEvent, RedisModuleString, api, bytes_of, flag, notify};
 use super::guard::guard;
 use super::loading;
-use super::state::{self, State, now_ms, now_us, tell};
+use super::state::{self, MainThread, State, now_ms, now_us, tell};
 use super::world::RedisWorld;
 
 const ROLE_CHANGED: u64 = 0;
@@ -79,44 +79,42 @@ fn hear(ctx: Ctx, id: u64, wanted: bool) -> bool {
     (unsafe { api!(RedisModule_SubscribeToServerEvent(ctx.as_ptr(), event, callback)) }) == OK
 }
 
-thread_local! {
-    /// A context for what is done in callbacks that have none.
-    static OWN: Cell<Option<Ctx>> = const { Cell::new(None) };
-    /// Whether Redis does not tell of the turns of its event loop.
-    static IS_DEAF: Cell<bool> = const { Cell::new(false) };
-}
+/// A context for what is done in callbacks that have none.
+static OWN: MainThread<Cell<Option<Ctx>>> = MainThread(Cell::new(None));
+/// Whether Redis does not tell of the turns of its event loop.
+static IS_DEAF: MainThread<Cell<bool>> = MainThread(Cell::new(false));
 
 /// A context for what is done in callbacks that have none, once it [was made](make_own_context).
 pub(super) fn own_context() -> Option<Ctx> {
-    OWN.get()
+    OWN.0.get()
 }
 
 /// Makes that context, if there is none.
 pub(super) fn make_own_context(ctx: Ctx) {
-    if OWN.get().is_none() {
-        OWN.set(Some(ctx.own()));
+    if OWN.0.get().is_none() {
+        OWN.0.set(Some(ctx.own()));
     }
 }
 
 /// Has Redis tell when its event loop goes to sleep, and wakes. Returns whether it did not until now.
 #[inline]
 pub(super) fn hear_turns() -> bool {
-    IS_DEAF.get() && stop_being_deaf()
+    IS_DEAF.0.get() && stop_being_deaf()
 }
 
 #[cold]
 fn stop_being_deaf() -> bool {
-    IS_DEAF.set(OWN.get().is_none_or(|ctx| !hear(ctx, EVENTLOOP, true)));
+    IS_DEAF.0.set(OWN.0.get().is_none_or(|ctx| !hear(ctx, EVENTLOOP, true)));
     true
 }
 
 /// Has Redis not tell of that: nothing is to be done before it sleeps. Only the event loop's callback of a file
 /// descriptor may say so, as Redis must not be going through its list of listeners.
 pub(super) fn ignore_turns() {
-    if !IS_DEAF.get()
-        && let Some(ctx) = OWN.get()
+    if !IS_DEAF.0.get()
+        && let Some(ctx) = OWN.0.get()
     {
-        IS_DEAF.set(hear(ctx, EVENTLOOP, false));
+        IS_DEAF.0.set(hear(ctx, EVENTLOOP, false));
     }
 }
 

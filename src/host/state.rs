@@ -19,7 +19,7 @@ use super::timer::Timer;
 use super::waits::Waits;
 
 /// A cell that only the main thread touches.
-struct MainThread<T>(T);
+pub(super) struct MainThread<T>(pub(super) T);
 
 // SAFETY: Redis calls commands, timers, events and the data type's callbacks on its main thread. The one callback
 // that may run elsewhere, the data type's free, touches none of these cells.
