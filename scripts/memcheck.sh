@@ -30,7 +30,8 @@ export PHEAN_TEST_SERVER_LOADER="valgrind --quiet --soname-synonyms=somalloc=*je
     --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
     --suppressions=$PWD/scripts/memcheck.supp --log-file=$logs/%p.log"
 code=0
-cargo test --test server -- --test-threads="${THREADS:-2}" ${FILTER:-} || code=$?
+# Left out is a test that crashes a server on purpose: its report of the crash tests all of the memory.
+cargo test --test server -- --test-threads="${THREADS:-2}" --skip a_crash_fails_the_test ${FILTER:-} || code=$?
 
 # Servers that are killed on purpose, and the children that save, leave a log too; what counts is what is in it.
 found=$(find "$logs" -name '*.log' -size +0)
