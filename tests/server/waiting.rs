@@ -62,6 +62,8 @@ impl Blocked {
         args: &[A],
     ) -> Blocked {
         let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.as_ref().to_vec()).collect();
+        // It waits for all that the test does meanwhile, and some tests do what takes a server long.
+        con.set_read_timeout(Some(patience() * 6)).expect("a timeout can be set");
         let thread = thread::spawn(move || cmd(&mut con, &args));
         let blocked = Blocked { client_id, thread };
         let mut watch = server.connect();
