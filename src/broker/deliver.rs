@@ -38,12 +38,14 @@ impl Copied {
 
 impl Broker {
     /// A tube is being written out, perhaps to go to another server (`MIGRATE`; `DUMP`, then `DEL`). Costs nothing
-    /// unless there are jobs that are set aside.
-    pub fn written_out(&mut self, db: u32, name: &[u8], tube: &Tube) {
-        if self.line.has_granted() {
+    /// unless there are jobs that are set aside; only then is `place` asked for the tube's database and name.
+    pub fn written_out(&mut self, tube: &Tube, place: impl FnOnce() -> Option<(u32, Box<[u8]>)>) {
+        if self.line.has_granted()
+            && let Some((db, name)) = place()
+        {
             let uid = self.names.uid(db);
             let copy = |id, n| decide::named(tube, Handle::lease(id, n), 0).map(|job| Copied::new(&job));
-            self.line.keep_copies(uid, name, copy);
+            self.line.keep_copies(uid, &name, copy);
         }
     }
 

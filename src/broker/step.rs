@@ -80,35 +80,29 @@ impl<'a, W: World> Step<'a, W> {
         now_ms: u64,
         work: impl FnOnce(&mut Step<'a, W>) -> T,
     ) -> Result<T, WrongType> {
-        let key = Step::open(broker, world, db, name)?;
-        let mut step = Step::on(key, broker, world, db, name, now_ms);
-        step.begin();
-        let done = work(&mut step);
-        step.finish();
-        Ok(done)
+        Step::open(broker, world, db, name, now_ms, |step| {
+            step.begin();
+            let done = work(step);
+            step.finish();
+            done
+        })
     }
 
-    /// Opens a tube, as it is.
+    /// Opens a tube, as it is, for `work`, which closes it.
     #[inline(always)]
-    fn open(broker: &mut Broker, world: &mut W, db: u32, name: &[u8]) -> Result<W::Key, WrongType> {
-        let key = world.open(db, name, Access::Change)?;
-        // Opening a key whose time is over deletes it, and what the broker knows of it must go before we go on.
-        broker.catch_up(world);
-        Ok(key)
-    }
-
-    /// A step on the tube of an open key.
-    #[inline(always)]
-    fn on(
-        key: W::Key,
+    fn open<T>(
         broker: &'a mut Broker,
         world: &'a mut W,
         db: u32,
         name: &'a [u8],
         now_ms: u64,
-    ) -> Step<'a, W> {
+        work: impl FnOnce(&mut Step<'a, W>) -> T,
+    ) -> Result<T, WrongType> {
+        let key = world.open(db, name, Access::Change)?;
+        // Opening a key whose time is over deletes it, and what the broker knows of it must go before we go on.
+        broker.catch_up(world);
         let before = key.tube().map(|tube| Glance::of(tube, broker.settings.linger_ms));
-        Step {
+        let mut step = Step {
             broker,
             world,
             key,
@@ -121,7 +115,8 @@ impl<'a, W: World> Step<'a, W> {
             before,
             changes: 0,
             removed: false,
-        }
+        };
+        Ok(work(&mut step))
     }
 
     /// Ends what is over by now, and serves those who wait.
@@ -393,16 +388,16 @@ impl<'a, W: World> Step<'a, W> {
         name: &'a [u8],
         now_ms: u64,
     ) -> Result<usize, WrongType> {
-        let key = Step::open(broker, world, db, name)?;
-        let mut step = Step::on(key, broker, world, db, name, now_ms);
-        step.begin();
-        let linger_ms = step.broker.settings.linger_ms;
-        let is_waited_on = linger_ms > 0 && step.broker.waiting_on(db, name) > 0;
-        if !is_waited_on && !step.broker.is_attended(db, name) {
-            step.remove_if_idle();
-        }
-        step.close(linger_ms, true);
-        Ok(step.changes)
+        Step::open(broker, world, db, name, now_ms, |step| {
+            step.begin();
+            let linger_ms = step.broker.settings.linger_ms;
+            let is_waited_on = linger_ms > 0 && step.broker.waiting_on(db, name) > 0;
+            if !is_waited_on && !step.broker.is_attended(db, name) {
+                step.remove_if_idle();
+            }
+            step.close(linger_ms, true);
+            step.changes
+        })
     }
 
     #[inline(always)]
@@ -450,25 +445,26 @@ impl<'a, W: World> Step<'a, W> {
         now_ms: u64,
         event: &codec::Event<'_>,
     ) -> Result<(), Refused> {
-        let key = Step::open(broker, world, db, name)?;
-        let mut step = Step::on(key, broker, world, db, name, now_ms);
-        match step.key.tube() {
+        Step::open(broker, world, db, name, now_ms, |step| step.replay_all(event))?
+    }
+
+    fn replay_all(&mut self, event: &codec::Event<'_>) -> Result<(), Refused> {
+        match self.key.tube() {
             Some(tube) => tube.verify_each(event.at_ms, event.changes())?,
             None => {
                 verify_first(event)?;
-                step.key.create(Tube::new(event.at_ms));
+                self.key.create(Tube::new(event.at_ms));
             }
         }
-        step.event = Event::AsItCame;
+        self.event = Event::AsItCame;
         // The server's totals tell what it did itself, so they stay as they are.
         for change in event.changes() {
-            step.apply(event.at_ms, &change?);
+            self.apply(event.at_ms, &change?);
         }
-        if let Some(tube) = step.key.tube() {
-            step.broker.lift_ids(tube.header().last_id);
+        if let Some(tube) = self.key.tube() {
+            self.broker.lift_ids(tube.header().last_id);
         }
-        let linger_ms = step.broker.settings.linger_ms;
-        step.close(linger_ms, false);
+        self.close(self.broker.settings.linger_ms, false);
         Ok(())
     }
 }

@@ -67,7 +67,7 @@ impl Last {
         Some((last, found))
     }
 
-    /// Its name, and whether those who watch the key have been told of a change: within a turn of the port nobody
+    /// Its name, and whether those who watch the key have been told of a change: before another command runs nobody
     /// begins to watch it, so that once is enough.
     #[inline(never)]
     fn signal_again(&mut self, db: u32, name: &[u8]) -> Option<(*mut RedisModuleString, bool)> {
@@ -180,7 +180,7 @@ impl<'a> RedisWorld<'a> {
         selected
     }
 
-    /// The tube that was found there before in the same turn of the port.
+    /// The tube that was found there before, if no other command can have run since.
     #[inline(never)]
     fn open_again(&mut self, db: u32, name: &[u8]) -> Option<RedisKey> {
         let (name, found) = self.last.found(db, name)?;
