@@ -126,8 +126,10 @@ fn a_module_that_cannot_open_its_port_leaves_the_server_as_it_was() {
     let server = Server::start_plain(&[]);
     let path = crate::harness::module_path().expect("there is a module").display().to_string();
     let socket = server.dir().join("beanstalk.sock").display().to_string();
-    let taken = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-    let number = taken.local_addr().expect("it has an address").port().to_string();
+    // Not one that another test's connection could be given once it is free.
+    let number = crate::harness::free_port();
+    let taken = TcpListener::bind(("127.0.0.1", number)).expect("the port is free");
+    let number = number.to_string();
     let mut con = server.connect();
     let port = ["CONFIG", "phean.port", &number, "CONFIG", "phean.unixsocket", &socket];
     for settings in [&port[..3], &port[..], &["CONFIG", "phean.unixsocket", "/nowhere/beanstalk.sock"]] {
