@@ -407,7 +407,8 @@ impl<'a, W: World> Step<'a, W> {
             self.tell_port_of_all();
         }
         if self.removed {
-            self.key.remove();
+            self.key.close();
+            self.world.remove(self.db, self.name);
         }
         if let Some(after) = after {
             self.note(&after, look_up);

@@ -24,8 +24,6 @@ pub trait Key {
     fn tube_mut(&mut self) -> Option<&mut Tube>;
     /// Puts a tube where none was.
     fn create(&mut self, tube: Tube);
-    /// Deletes the key.
-    fn remove(&mut self);
     /// Closes the key: there is no tube in it any more.
     fn close(&mut self);
 }
@@ -113,6 +111,9 @@ pub trait World {
 
     /// Opens a key.
     fn open(&mut self, db: u32, name: &[u8], access: Access) -> Result<Self::Key, WrongType>;
+
+    /// Deletes the key of a tube, which is not open.
+    fn remove(&mut self, db: u32, name: &[u8]);
 
     /// Whether an event must be written down for what is about to change.
     fn needs_events(&mut self) -> bool;

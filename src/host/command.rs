@@ -178,8 +178,9 @@ impl State {
         let now_ms = now_ms();
         let in_script = flags & flag::LUA != 0;
         let no_wait = flag::LUA | flag::MULTI | flag::DENY_BLOCKING | flag::REPLICATED | flag::LOADING;
-        let (waits, door, listeners) = (&mut self.waits, &mut self.door, &self.listeners);
-        let mut world = RedisWorld::in_command(ctx, flags, db, waits, door, listeners, arguments);
+        let started_ms = self.started_ms;
+        let (broker, means) = self.parts();
+        let mut world = RedisWorld::in_command(ctx, flags, db, means, arguments);
         if flags & (flag::CLUSTER | flag::LOADING) == flag::CLUSTER {
             // What stands behind several keys does no harm among them.
             let keys = match command.keys {
@@ -191,18 +192,18 @@ impl State {
                 world.see_only(keys);
             }
         }
-        self.broker.catch_up(&mut world);
-        self.broker.lift_ids(state::take_highest_id());
+        broker.catch_up(&mut world);
+        broker.lift_ids(state::take_highest_id());
         commands::run(
             command.verb,
             &mut Call {
-                broker: &mut self.broker,
+                broker,
                 world: &mut world,
                 reply,
                 args: Args::new(arguments.bytes.get(1..).unwrap_or_default()),
                 db,
                 now_ms,
-                started_ms: self.started_ms,
+                started_ms,
                 client: Client { id: client, may_wait: flags & no_wait == 0, in_script },
             },
         )

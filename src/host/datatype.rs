@@ -135,6 +135,7 @@ unsafe extern "C" fn free_effort(_: *mut RedisModuleKeyOptCtx, value: *const c_v
 
 unsafe extern "C" fn unlink(ctx: *mut RedisModuleKeyOptCtx, value: *const c_void) {
     guard((), || {
+        state::doubt();
         if let Some((db, name)) = api::name_of_value(ctx) {
             state::tell(News::Gone { db, name, counts: shown(value).counts() });
         }

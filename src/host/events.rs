@@ -139,6 +139,7 @@ unsafe extern "C" fn on_event(
                 state.look_at_slots(ctx);
                 state.door.doubt();
                 state.look_whether_calm(ctx);
+                state.found.forget();
             });
         }
         (FORK_CHILD, 0) => {
@@ -164,9 +165,8 @@ unsafe extern "C" fn on_event(
                 }
                 state.door.doubt();
                 if (event.id, sub) == (LOADING, LOADED) {
-                    let mut world =
-                        RedisWorld::outside(ctx, &mut state.waits, &mut state.door, &state.listeners);
-                    state.broker.loaded(&mut world);
+                    let (broker, means) = state.parts();
+                    broker.loaded(&mut RedisWorld::outside(ctx, means));
                 }
                 state.become_role(ctx, role);
             });
@@ -178,7 +178,8 @@ unsafe extern "C" fn on_event(
         (SHUTDOWN, _) => {
             state::enter(|state| state.door.shut_down(&mut state.broker));
         }
-        (FLUSHDB, 1) => flushed(data),
+        (FLUSHDB, 0) => state::doubt(),
+        (FLUSHDB, _) => flushed(data),
         (SWAPDB, _) => swapped(data),
         (CLIENT_CHANGE, 1) => closed(data),
         (ASYNC_LOAD, 0) => loading::begin(),
@@ -200,8 +201,8 @@ fn about_to_sleep(ctx: Ctx) {
             state.run_sessions(ctx, flags);
         }
         if state::has_news() || state.broker.has_deliveries() {
-            let mut world = RedisWorld::outside(ctx, &mut state.waits, &mut state.door, &state.listeners);
-            state.broker.deliver(&mut world, now_ms());
+            let (broker, means) = state.parts();
+            broker.deliver(&mut RedisWorld::outside(ctx, means), now_ms());
         }
         state.waits.release();
         if state.door.has_work() {
@@ -318,6 +319,7 @@ unsafe extern "C" fn on_key(
             b"restore" => here(place()),
             // A replica can see a key again that it held for expired.
             b"persist" | b"expire" if !ctx.has(flag::MASTER) => here(place()),
+            b"expire" => state::doubt(),
             // What is loaded beside the data set that serves is gathered elsewhere.
             b"loaded" if !ctx.has(flag::ASYNC_LOADING) => here(place()),
             _ => {}

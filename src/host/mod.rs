@@ -7,6 +7,7 @@
 //! | `guard` | panics stay on our side |
 //! | `state` | what lives as long as the module |
 //! | `world` | Redis as the broker's world |
+//! | `found` | where tubes were found lately |
 //! | `command`, `register`, `reply` | commands: running, registering, replying |
 //! | `datatype`, `loading`, `trash` | the type `pheantube`: saving, loading, copying, freeing |
 //! | `beanstalk` | the beanstalk protocol's sockets on the event loop |
@@ -24,6 +25,7 @@ mod command;
 mod config;
 mod datatype;
 mod events;
+mod found;
 mod guard;
 mod info;
 mod listeners;
@@ -41,7 +43,7 @@ use std::ffi::c_int;
 
 use redis_module::raw;
 
-use api::{Ctx, ERR, OK, RedisModuleCtx, RedisModuleString, api};
+use api::{Ctx, ERR, OK, RedisModuleCtx, RedisModuleString, api, flag};
 
 #[global_allocator]
 static ALLOCATOR: alloc::RedisAllocator = alloc::RedisAllocator;
@@ -98,7 +100,7 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     if data_type.is_null() {
         return Err("the server refused the data type pheantube".into());
     }
-    state::start(data_type);
+    state::start(data_type, ctx.has(flag::CLUSTER));
     register::register(ctx).map_err(|name| format!("the server refused the command {name}"))?;
     if !config::register(ctx) {
         return Err("the server refused its settings".into());

@@ -13,10 +13,12 @@ use crate::queue::TIME_MAX_MS;
 use super::api::{self, Ctx, RedisModuleType, flag};
 use super::beanstalk::Door;
 use super::events;
+use super::found::Found;
 use super::listeners::Listeners;
 use super::slots::Slots;
 use super::timer::Timer;
 use super::waits::Waits;
+use super::world::Means;
 
 /// A cell that only the main thread touches.
 pub(super) struct MainThread<T>(pub(super) T);
@@ -32,6 +34,7 @@ pub(super) struct State {
     pub(super) door: Door,
     pub(super) timer: Timer,
     pub(super) listeners: Listeners,
+    pub(super) found: Found,
     pub(super) slots: Slots,
     /// When the module was loaded (Unix ms).
     pub(super) started_ms: u64,
@@ -59,8 +62,17 @@ pub(super) fn role(ctx: Ctx) -> Role {
     if flags & flag::MASTER != 0 && flags & flag::LOADING == 0 { Role::Primary } else { Role::Follower }
 }
 
+impl State {
+    /// The broker, and what its world is made of.
+    #[inline(always)]
+    pub(super) fn parts(&mut self) -> (&mut Broker, Means<'_>) {
+        let State { broker, waits, door, listeners, found, .. } = self;
+        (broker, Means { waits, door, listeners, found })
+    }
+}
+
 /// Sets everything up when the module is loaded.
-pub(super) fn start(data_type: *mut RedisModuleType) {
+pub(super) fn start(data_type: *mut RedisModuleType, in_cluster: bool) {
     DATA_TYPE.0.set(data_type);
     STATE.0.replace(Some(State {
         broker: Broker::new(Settings::default()),
@@ -68,6 +80,7 @@ pub(super) fn start(data_type: *mut RedisModuleType) {
         door: Door::default(),
         timer: Timer::default(),
         listeners: Listeners::default(),
+        found: Found::new(in_cluster),
         slots: Slots::default(),
         started_ms: now_ms(),
     }));
@@ -101,14 +114,20 @@ pub(super) fn data_type() -> *mut RedisModuleType {
     DATA_TYPE.0.get()
 }
 
+/// Something may have happened to a tube's key.
+pub(super) fn doubt() {
+    TOLD.0.set(TOLD.0.get() + 1);
+}
+
 /// Leaves news for the broker.
 pub(super) fn tell(news: News) {
     events::hear_turns();
-    TOLD.0.set(TOLD.0.get() + 1);
+    doubt();
     NEWS.0.borrow_mut().push_back(news);
 }
 
-/// How much news there ever was. While this stays the same, no tube's key has gone.
+/// A number that grows with each news and [doubt]. While it stays the same, no tube's key has gone, or got a time to
+/// live.
 pub(super) fn told() -> u64 {
     TOLD.0.get()
 }

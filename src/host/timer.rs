@@ -68,9 +68,8 @@ impl State {
     fn tick(&mut self, ctx: Ctx) {
         self.timer.armed = None;
         let now_ms = now_ms();
-        let mut world = RedisWorld::outside(ctx, &mut self.waits, &mut self.door, &self.listeners);
-        let ticked = self.broker.tick(&mut world, now_ms);
-        drop(world);
+        let (broker, means) = self.parts();
+        let ticked = broker.tick(&mut RedisWorld::outside(ctx, means), now_ms);
         self.timer.not_before_ms = if ticked == Ticked::Refused { now_ms + POLL_MS } else { 0 };
         self.arm(ctx);
     }

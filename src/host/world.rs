@@ -2,13 +2,13 @@
 
 use std::ffi::c_int;
 use std::ptr::NonNull;
-use std::rc::Rc;
 
 use crate::broker::{Access, End, Key, Kind, Kinds, News, Record, World, WrongType};
 use crate::queue::{Trash, Tube};
 
 use super::api::{self, Ctx, OwnedString, RawKey, RedisModuleString, flag, notify};
 use super::beanstalk::{Door, lets_write};
+use super::found::Found;
 use super::listeners::Listeners;
 use super::trash;
 use super::waits::Waits;
@@ -21,73 +21,54 @@ pub(super) struct Arguments<'a> {
     pub(super) bytes: &'a [&'a [u8]],
 }
 
-/// A name as a string of Redis, and the tube that was found there.
+/// A name as a string of Redis, and what is known of its key.
 #[derive(Default)]
 pub(super) struct Last {
-    name: Option<Rc<OwnedString>>,
-    found: Option<Found>,
-}
-
-/// Where a tube was found to be changed. It stays there while no news comes: a key that goes is told of at once,
-/// whoever takes it away.
-struct Found {
-    db: u32,
-    told: u64,
-    tube: NonNull<Tube>,
-    /// Whether those who watch the key have been told.
-    signalled: bool,
-    /// Whether its life may end by itself, which only a look at the key brings about.
-    expires: bool,
+    name: Option<OwnedString>,
+    /// The database in which those who watch the key of that name have been told of a change.
+    signalled: Option<u32>,
 }
 
 impl Last {
-    /// Other commands may run now: a tube must be looked up again.
+    /// Other commands may run now, and begin to watch the key.
     pub(super) fn leave(&mut self) {
-        self.found = None;
-    }
-
-    /// Time may pass now, but no other command runs.
-    pub(super) fn pause(&mut self) {
-        self.found = self.found.take().filter(|found| !found.expires);
+        self.signalled = None;
     }
 
     /// The name as a string of Redis.
-    fn name(&mut self, name: &[u8]) -> &Rc<OwnedString> {
+    fn name(&mut self, name: &[u8]) -> *mut RedisModuleString {
         if self.name.as_ref().is_none_or(|last| !last.is(name)) {
-            self.name = None;
-            self.found = None;
+            *self = Last { name: Some(OwnedString::new(name)), signalled: None };
         }
-        self.name.get_or_insert_with(|| Rc::new(OwnedString::new(name)))
+        self.name.as_ref().map_or(std::ptr::null_mut(), OwnedString::as_ptr)
     }
 
-    /// The tube, if it was found there and nothing has happened since.
-    fn found(&mut self, db: u32, name: &[u8]) -> Option<(&Rc<OwnedString>, &mut Found)> {
-        let found = self.found.as_mut().filter(|found| found.db == db && found.told == state::told())?;
-        let last = self.name.as_ref().filter(|last| last.is(name))?;
-        Some((last, found))
-    }
-
-    /// Its name, and whether those who watch the key have been told of a change: before another command runs nobody
+    /// The name, and whether those who watch the key have been told of a change: before another command runs nobody
     /// begins to watch it, so that once is enough.
     #[inline(never)]
-    fn signal_again(&mut self, db: u32, name: &[u8]) -> Option<(*mut RedisModuleString, bool)> {
-        let (name, found) = self.found(db, name)?;
-        let is_signalled = std::mem::replace(&mut found.signalled, true);
-        Some((name.as_ptr(), is_signalled))
+    fn signal(&mut self, db: u32, name: &[u8]) -> (*mut RedisModuleString, bool) {
+        let name = self.name(name);
+        (name, self.signalled.replace(db) == Some(db))
     }
+}
+
+/// What a world is made of, besides the context.
+pub(super) struct Means<'a> {
+    pub(super) waits: &'a mut Waits,
+    pub(super) door: &'a mut Door,
+    pub(super) listeners: &'a Listeners,
+    pub(super) found: &'a mut Found,
 }
 
 /// Redis, for the time of one callback.
 pub(super) struct RedisWorld<'a> {
     ctx: Ctx,
-    waits: &'a mut Waits,
-    door: &'a mut Door,
-    listeners: &'a Listeners,
+    means: Means<'a>,
     arguments: Arguments<'a>,
     /// The last name that was no argument: the next one is mostly the same.
     last: Last,
-    /// Whether nothing but the commands of the port runs, so that the tube of that name need not be looked up again.
-    remembers: bool,
+    /// Whether nothing but the commands of the port runs.
+    is_port: bool,
     /// Whether a client's command is running, and with which flags of its context.
     command: Option<c_int>,
     first_db: u32,
@@ -103,19 +84,15 @@ impl<'a> RedisWorld<'a> {
         ctx: Ctx,
         flags: c_int,
         db: u32,
-        waits: &'a mut Waits,
-        door: &'a mut Door,
-        listeners: &'a Listeners,
+        means: Means<'a>,
         arguments: Arguments<'a>,
     ) -> RedisWorld<'a> {
         RedisWorld {
             ctx,
-            waits,
-            door,
-            listeners,
+            means,
             arguments,
             last: Last::default(),
-            remembers: false,
+            is_port: false,
             command: Some(flags),
             first_db: db,
             selected_db: db,
@@ -129,39 +106,24 @@ impl<'a> RedisWorld<'a> {
         self.sight = Some(keys);
     }
 
-    /// The world of commands that came to the beanstalk port, with what the last such world remembers of the same
-    /// turn. They can be counted without an event like any others: `replicate_verbatim` passes nothing on where nobody
+    /// The world of commands that came to the beanstalk port, with what the last such world keeps. They can be counted without an event like any others: `replicate_verbatim` passes nothing on where nobody
     /// listens.
-    pub(super) fn of_port(
-        ctx: Ctx,
-        flags: c_int,
-        waits: &'a mut Waits,
-        door: &'a mut Door,
-        listeners: &'a Listeners,
-        last: Last,
-    ) -> RedisWorld<'a> {
-        let db = ctx.selected_db();
+    pub(super) fn of_port(ctx: Ctx, flags: c_int, means: Means<'a>, last: Last) -> RedisWorld<'a> {
         let arguments = Arguments { strings: &[], bytes: &[] };
-        let mut world = RedisWorld::in_command(ctx, flags, db, waits, door, listeners, arguments);
-        (world.last, world.remembers) = (last, true);
+        let mut world = RedisWorld::in_command(ctx, flags, ctx.selected_db(), means, arguments);
+        (world.last, world.is_port) = (last, true);
         world
     }
 
-    /// What it remembers.
+    /// What it keeps for the next.
     pub(super) fn take_last(&mut self) -> Last {
         std::mem::take(&mut self.last)
     }
 
     /// The world of a timer or an event.
-    pub(super) fn outside(
-        ctx: Ctx,
-        waits: &'a mut Waits,
-        door: &'a mut Door,
-        listeners: &'a Listeners,
-    ) -> RedisWorld<'a> {
-        let db = ctx.selected_db();
+    pub(super) fn outside(ctx: Ctx, means: Means<'a>) -> RedisWorld<'a> {
         let arguments = Arguments { strings: &[], bytes: &[] };
-        let mut world = RedisWorld::in_command(ctx, 0, db, waits, door, listeners, arguments);
+        let mut world = RedisWorld::in_command(ctx, 0, ctx.selected_db(), means, arguments);
         world.command = None;
         world
     }
@@ -180,11 +142,30 @@ impl<'a> RedisWorld<'a> {
         selected
     }
 
-    /// The tube that was found there before, if no other command can have run since.
+    /// Looks a tube up, and notes where it is.
     #[inline(never)]
-    fn open_again(&mut self, db: u32, name: &[u8]) -> Option<RedisKey> {
-        let (name, found) = self.last.found(db, name)?;
-        Some(RedisKey { raw: Raw::Remembered(self.ctx, Rc::clone(name)), tube: Some(found.tube) })
+    fn look_up(&mut self, db: u32, name: &[u8], access: Access) -> Result<RedisKey, WrongType> {
+        let nothing = RedisKey { raw: None, tube: None };
+        if !self.select(db) {
+            return Ok(nothing);
+        }
+        let ctx = self.ctx;
+        let raw = self.with_name(name, |name| match access {
+            Access::Look => ctx.open_to_look(name),
+            Access::Change => ctx.open_to_change(name),
+        });
+        let Some(raw) = raw else { return Ok(nothing) };
+        match raw.value(state::data_type()) {
+            Some(value) => {
+                let tube = value.cast::<Tube>();
+                if access == Access::Change && !raw.expires() {
+                    self.means.found.note(db, name, tube);
+                }
+                Ok(RedisKey { raw: Some(raw), tube: Some(tube) })
+            }
+            None if raw.is_empty() => Ok(RedisKey { raw: Some(raw), tube: None }),
+            None => Err(WrongType),
+        }
     }
 
     /// The name as a string of Redis: the argument itself, where it is one.
@@ -195,7 +176,7 @@ impl<'a> RedisWorld<'a> {
             (bytes, strings) => {
                 match bytes.iter().zip(strings).find(|(bytes, _)| std::ptr::eq(**bytes, name)) {
                     Some((_, string)) => work(*string),
-                    None => work(self.last.name(name).as_ptr()),
+                    None => work(self.last.name(name)),
                 }
             }
         }
@@ -213,32 +194,18 @@ impl Drop for RedisWorld<'_> {
 impl World for RedisWorld<'_> {
     type Key = RedisKey;
 
+    #[inline(always)]
     fn open(&mut self, db: u32, name: &[u8], access: Access) -> Result<RedisKey, WrongType> {
-        if !self.select(db) {
-            return Ok(RedisKey { raw: Raw::None, tube: None });
+        match self.means.found.find(db, name) {
+            tube @ Some(_) if self.select(db) => Ok(RedisKey { raw: None, tube }),
+            _ => self.look_up(db, name, access),
         }
-        if self.remembers
-            && let Some(key) = self.open_again(db, name)
-        {
-            return Ok(key);
-        }
-        let ctx = self.ctx;
-        let raw = self.with_name(name, |name| match access {
-            Access::Look => ctx.open_to_look(name),
-            Access::Change => ctx.open_to_change(name),
-        });
-        let Some(raw) = raw else { return Ok(RedisKey { raw: Raw::None, tube: None }) };
-        match raw.value(state::data_type()) {
-            Some(value) => {
-                let tube = value.cast::<Tube>();
-                if self.remembers && access == Access::Change {
-                    let (told, expires) = (state::told(), raw.expires());
-                    self.last.found = Some(Found { db, told, tube, signalled: false, expires });
-                }
-                Ok(RedisKey { raw: Raw::Open(raw), tube: Some(tube) })
-            }
-            None if raw.is_empty() => Ok(RedisKey { raw: Raw::Open(raw), tube: None }),
-            None => Err(WrongType),
+    }
+
+    fn remove(&mut self, db: u32, name: &[u8]) {
+        if self.select(db) {
+            let ctx = self.ctx;
+            self.with_name(name, |name| ctx.open_to_change(name)).iter().for_each(RawKey::delete);
         }
     }
 
@@ -246,7 +213,7 @@ impl World for RedisWorld<'_> {
         // Only a command of its own can be counted without an event (see `commit`): what stands in a transaction
         // or script is propagated later, when a listener may have come.
         self.command.is_none_or(|flags| flags & (flag::MULTI | flag::LUA | flag::AOF) != 0)
-            || self.listeners.may_be_there()
+            || self.means.listeners.may_be_there()
     }
 
     fn commit(&mut self, db: u32, name: &[u8], record: Record<'_>, kinds: Kinds) {
@@ -268,10 +235,11 @@ impl World for RedisWorld<'_> {
                 ctx.notify(class, kind.name(), name);
             }
         };
-        let again = if self.remembers { self.last.signal_again(db, name) } else { None };
-        match again {
-            Some((name, is_signalled)) => make_known(name, is_signalled),
-            None => self.with_name(name, |name| make_known(name, false)),
+        if self.is_port {
+            let (name, is_signalled) = self.last.signal(db, name);
+            make_known(name, is_signalled);
+        } else {
+            self.with_name(name, |name| make_known(name, false));
         }
     }
 
@@ -290,20 +258,20 @@ impl World for RedisWorld<'_> {
     fn may_write(&mut self) -> bool {
         self.ctx.has(flag::MASTER)
             && !api::avoid_replica_traffic()
-            && (!self.listeners.may_be_needed() || lets_write(self.ctx))
+            && (!self.means.listeners.may_be_needed() || lets_write(self.ctx))
     }
 
     fn may_have(&mut self, waiter: u64, _db: u32, name: &[u8]) -> bool {
-        match self.door.waiting(waiter) {
-            Some(_) => self.door.may_have(name),
-            None => self.waits.may_have(waiter, name),
+        match self.means.door.waiting(waiter) {
+            Some(_) => self.means.door.may_have(name),
+            None => self.means.waits.may_have(waiter, name),
         }
     }
 
     fn end_wait(&mut self, waiter: u64, end: End<'_>) {
-        match self.door.waiting(waiter) {
-            Some(fd) => self.door.end_wait(fd, end),
-            None => self.waits.end(waiter, end),
+        match self.means.door.waiting(waiter) {
+            Some(fd) => self.means.door.end_wait(fd, end),
+            None => self.means.waits.end(waiter, end),
         }
     }
 
@@ -312,25 +280,17 @@ impl World for RedisWorld<'_> {
     }
 }
 
-/// An open key, and the tube in it.
+/// A key, and the tube in it.
 pub(super) struct RedisKey {
-    raw: Raw,
+    /// The key itself, unless it is known without a look where the tube is.
+    raw: Option<RawKey>,
     tube: Option<NonNull<Tube>>,
-}
-
-/// The key itself.
-enum Raw {
-    /// There is none.
-    None,
-    Open(RawKey),
-    /// It was open before in the same turn of the port, under this name.
-    Remembered(Ctx, Rc<OwnedString>),
 }
 
 impl Key for RedisKey {
     fn tube(&self) -> Option<&Tube> {
-        // SAFETY: the key is open and holds this tube; Redis frees it only when the key is deleted, and nothing
-        // that could delete it is called while a key is open, but `remove`, which forgets the pointer.
+        // SAFETY: the key holds this tube. Redis frees it only when the key is deleted, which it tells, and nothing that
+        // could delete it is called while the tube is in use.
         self.tube.map(|tube| unsafe { tube.as_ref() })
     }
 
@@ -340,7 +300,7 @@ impl Key for RedisKey {
     }
 
     fn create(&mut self, tube: Tube) {
-        let Raw::Open(raw) = &self.raw else { return };
+        let Some(raw) = &self.raw else { return };
         let value = datatype::into_value(tube);
         if raw.set_value(state::data_type(), value.as_ptr().cast()) {
             self.tube = Some(value);
@@ -349,19 +309,8 @@ impl Key for RedisKey {
         }
     }
 
-    fn remove(&mut self) {
-        self.tube = None;
-        match &self.raw {
-            Raw::None => {}
-            Raw::Open(raw) => raw.delete(),
-            Raw::Remembered(ctx, name) => {
-                ctx.open_to_change(name.as_ptr()).iter().for_each(RawKey::delete);
-            }
-        }
-    }
-
     fn close(&mut self) {
         self.tube = None;
-        self.raw = Raw::None;
+        self.raw = None;
     }
 }

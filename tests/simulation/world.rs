@@ -456,15 +456,6 @@ impl Key for MemoryKey {
         self.tube = Some(Rc::new(tube));
     }
 
-    fn remove(&mut self) {
-        self.change();
-        let Some(tube) = self.tube.take() else { return };
-        let mut state = self.state.borrow_mut();
-        state.keys.change().remove(&self.place);
-        let (db, name) = self.place.pair();
-        state.news.push_back(News::Gone { db, name, counts: tube.counts() });
-    }
-
     fn close(&mut self) {
         if !std::mem::take(&mut self.is_changed) || std::thread::panicking() {
             self.tube = None;
@@ -491,6 +482,17 @@ impl Drop for MemoryKey {
 
 impl World for MemoryWorld {
     type Key = MemoryKey;
+
+    fn remove(&mut self, db: u32, name: &[u8]) {
+        let place = Place::of(db, name);
+        let mut state = self.state.borrow_mut();
+        assert_eq!(state.changing, None, "{place:?} is deleted while a key is being changed");
+        let Some(Entry { value: Value::Tube { tube, .. }, .. }) = state.keys.change().remove(&place) else {
+            return;
+        };
+        let (db, name) = place.pair();
+        state.news.push_back(News::Gone { db, name, counts: tube.counts() });
+    }
 
     fn open(&mut self, db: u32, name: &[u8], access: Access) -> Result<MemoryKey, WrongType> {
         let place = Place::of(db, name);

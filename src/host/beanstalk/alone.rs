@@ -114,10 +114,10 @@ impl State {
         self.run_due(ctx, flags, None);
         let mut last = self.door.take_tube();
         if self.broker.has_deliveries() {
-            let (waits, door) = (&mut self.waits, &mut self.door);
+            let (broker, means) = self.parts();
             // Outside of a command, changes would be replicated in any case.
-            let mut world = RedisWorld::of_port(ctx, flags, waits, door, &self.listeners, last);
-            self.broker.deliver(&mut world, now_ms());
+            let mut world = RedisWorld::of_port(ctx, flags, means, last);
+            broker.deliver(&mut world, now_ms());
             last = world.take_last();
         }
         self.door.keep_tube(last);

@@ -363,9 +363,8 @@ impl State {
             return;
         }
         let settings = PortSettings { db: self.door.settings.database };
-        let mut world = RedisWorld::outside(ctx, &mut self.waits, &mut self.door, &self.listeners);
-        let port = Port::new(settings, &mut self.broker, &mut world);
-        drop(world);
+        let (broker, means) = self.parts();
+        let port = Port::new(settings, broker, &mut RedisWorld::outside(ctx, means));
         let mut memory = Memory::new(&self.door.settings.user);
         memory.listen(ctx);
         self.door.inside = Some(Box::new(Inside { port, memory, last: Last::default() }));

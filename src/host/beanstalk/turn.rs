@@ -31,15 +31,17 @@ impl State {
             return self.door.poll(ctx);
         }
         if state::has_news() {
-            let mut world = RedisWorld::outside(ctx, &mut self.waits, &mut self.door, &self.listeners);
-            self.broker.catch_up(&mut world);
+            let (broker, means) = self.parts();
+            broker.catch_up(&mut RedisWorld::outside(ctx, means));
         }
         let mut is_on = None;
         if self.door.has_new() {
             is_on = self.door.inside.as_ref().map(|inside| is_user_on(ctx, &inside.memory));
         }
         self.door.leave_tube();
+        self.found.alone(true);
         self.run_due(ctx, flags, is_on);
+        self.found.alone(false);
         self.door.leave_tube();
     }
 
@@ -61,10 +63,9 @@ impl State {
                 self.door.complain("phean.port refuses a connection: phean.user is off, or missing");
             }
             if !connection.broken {
-                let (waits, door) = (&mut self.waits, &mut self.door);
-                let mut world =
-                    RedisWorld::of_port(ctx, flags, waits, door, &self.listeners, std::mem::take(last));
-                port.run(&mut connection.session, &mut self.broker, &mut world, &mut gates, at_ms);
+                let (broker, means) = self.parts();
+                let mut world = RedisWorld::of_port(ctx, flags, means, std::mem::take(last));
+                port.run(&mut connection.session, broker, &mut world, &mut gates, at_ms);
                 *last = world.take_last();
             }
             let is_empty = connection.session.output().is_empty();
@@ -90,7 +91,7 @@ impl State {
 }
 
 impl Door {
-    /// Other commands may run, or have run: the tube that was last worked on must be looked up again.
+    /// Other commands may run, or have run, and begin to watch the tube that was last worked on.
     pub(super) fn leave_tube(&mut self) {
         self.inside.iter_mut().for_each(|inside| inside.last.leave());
     }
@@ -102,7 +103,6 @@ impl Door {
 
     /// The same tube may be worked on again before any other command runs.
     pub(super) fn keep_tube(&mut self, mut last: Last) {
-        last.pause();
         self.inside.iter_mut().for_each(|inside| inside.last = std::mem::take(&mut last));
     }
 

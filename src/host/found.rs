@@ -1,0 +1,92 @@
+//! Where tubes were found lately, so that not every command has its key looked up, opened and closed, which takes longer
+//! than what most commands then do.
+//!
+//! A key that goes is told of at once, whoever takes it away, so that what was found holds until Redis
+//! [tells](state::told) anything. A tube that has a time to live is not noted, as only a look at its key ends that.
+//! In a cluster, where keys go with their slots, that is done only while
+//! nothing but the port's sessions runs. And all is [forgotten](Found::forget) some ten times a
+//! second, so that Redis sees that a tube is being used.
+
+use std::ptr::NonNull;
+
+use crate::queue::Tube;
+
+use super::state;
+
+/// So many tubes are noted.
+const PLACES: usize = 8;
+
+/// Longer names are not noted.
+const NAME_MAX: usize = 48;
+
+/// Where tubes were found lately.
+pub(super) struct Found {
+    places: [Place; PLACES],
+    /// What had been told when they were found.
+    told: Option<u64>,
+    /// Whether anything is to be noted.
+    is_on: bool,
+    in_cluster: bool,
+}
+
+struct Place {
+    tube: Option<NonNull<Tube>>,
+    db: u32,
+    length: u32,
+    name: [u8; NAME_MAX],
+}
+
+/// Where a tube of that name stands.
+#[inline]
+fn index(name: &[u8]) -> usize {
+    (name.len() + usize::from(name.last().copied().unwrap_or(0))) % PLACES
+}
+
+impl Found {
+    /// Nothing was found yet.
+    pub(super) fn new(in_cluster: bool) -> Found {
+        const NOWHERE: Place = Place { tube: None, db: 0, length: 0, name: [0; NAME_MAX] };
+        Found { places: [NOWHERE; PLACES], told: None, is_on: !in_cluster, in_cluster }
+    }
+
+    /// The tube, if it was found lately and is still there.
+    #[inline]
+    pub(super) fn find(&self, db: u32, name: &[u8]) -> Option<NonNull<Tube>> {
+        if self.told != Some(state::told()) {
+            return None;
+        }
+        let place = &self.places[index(name)];
+        let is_it = place.db == db && place.name.get(..place.length as usize) == Some(name);
+        place.tube.filter(|_| is_it)
+    }
+
+    /// Notes where a tube is that does not go by itself.
+    pub(super) fn note(&mut self, db: u32, name: &[u8], tube: NonNull<Tube>) {
+        if !self.is_on {
+            return;
+        }
+        let told = Some(state::told());
+        if self.told != told {
+            self.places.iter_mut().for_each(|place| place.tube = None);
+            self.told = told;
+        }
+        let place = &mut self.places[index(name)];
+        if let Some(room) = place.name.get_mut(..name.len()) {
+            room.copy_from_slice(name);
+            (place.tube, place.db, place.length) = (Some(tube), db, name.len() as u32);
+        }
+    }
+
+    /// Has every tube looked up again.
+    pub(super) fn forget(&mut self) {
+        self.told = None;
+    }
+
+    /// From now on nothing but the port's sessions runs, or no longer only they.
+    pub(super) fn alone(&mut self, is_alone: bool) {
+        if self.in_cluster {
+            self.forget();
+            self.is_on = is_alone;
+        }
+    }
+}
