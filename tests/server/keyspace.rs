@@ -90,6 +90,53 @@ fn index_is_right_up_to(server: &Server, deed: &str) {
     }
 }
 
+/// Where a tube was found is remembered for a while: what is done to its key in between must be noticed at once.
+#[test]
+fn a_tube_is_never_sought_where_its_key_is_no_longer() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let (mut con, mut other, mut raw) = (server.connect(), server.connect_db(1), Raw::connect(&server));
+    let more = [
+        "EVAL redis.call('DEL','a');redis.call('PHEAN.PUT','a','x') 0",
+        "EVAL redis.call('PHEAN.PUT','a','x');redis.call('RENAME','a','b') 0",
+        "DEBUG RELOAD",
+        "PHEAN.CLEAR a",
+    ];
+    for deed in DEEDS.iter().map(|(deed, _)| *deed).chain(more) {
+        run(&mut con, "FLUSHALL");
+        fill(&mut con, "a", "1000");
+        fill(&mut con, "b", "1000");
+        fill(&mut other, "b", "1000");
+        // All in one go; not all of it can be done.
+        let lines =
+            ["PHEAN.PUT a x", "PHEAN.PUT b x", deed, "PHEAN.PUT a y", "PHEAN.PUT b y", "PHEAN.PUT a z"];
+        lines.iter().for_each(|line| raw.send_cmd(&line.split(' ').collect::<Vec<_>>()));
+        lines.iter().for_each(|_| drop(raw.reply()));
+        run(&mut other, "PHEAN.PUT b x");
+        for (db, tube) in [(0, "a"), (0, "b"), (1, "b")] {
+            let con = if db == 0 { &mut con } else { &mut other };
+            // Redis itself finds what it copies.
+            if text(&run(con, &format!("TYPE {tube}"))) == "pheantube" {
+                run(con, &format!("COPY {tube} copy REPLACE"));
+                let states = (counts(con, tube), stat(con, tube, "cmd-put"));
+                assert_eq!(
+                    states,
+                    (counts(con, "copy"), stat(con, "copy", "cmd-put")),
+                    "{deed}: {db} {tube}"
+                );
+            } else {
+                let stats = cmd(con, &["PHEAN.STATS", tube]);
+                assert!(stats.is_err() || stats == Ok(Value::Nil), "{deed}: {db} {tube}");
+            }
+        }
+        run(&mut con, "DEL copy");
+        run(&mut other, "DEL copy");
+        index_is_right_up_to(&server, deed);
+    }
+}
+
 /// Nobody sends a command for these tubes any more: the timer alone finds them under their new names.
 #[test]
 fn timers_follow_whatever_redis_does_to_a_key() {
