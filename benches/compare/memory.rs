@@ -37,7 +37,7 @@ pub fn over_the_body(table: &mut Table, plan: &Plan, server: &Server) {
         }
     });
     table.value("reserved, 100-byte body", "B", reserved, None, Goal::AtMost(72.0));
-    for size in [0, 1, 50, 133, 161, 300, 1_025, 8_193, 65_535] {
+    for size in [0, 1, 50, 133, 161, 300, 1_025, 4_097, 8_193, 32_769, 65_535] {
         let goal = (size as f64 / 4.0).max(48.0);
         let jobs = plan.jobs.min(400_000_000 / size.max(1)).next_multiple_of(DEPTH);
         let phean = over(server, Queue::Phean, size, jobs, |_| {});

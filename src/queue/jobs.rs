@@ -17,7 +17,7 @@ use super::event::States;
 use super::job::{Job, Reservation, State};
 #[cfg(doc)]
 use super::segment::SLOTS_MAX;
-use super::segment::{Changed, Chunk, NO_KEY, Segment, Shape};
+use super::segment::{Changed, Chunk, FEW, NO_KEY, Segment, Shape};
 
 /// The orders in which jobs are taken. Jobs with the same key are taken by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +183,7 @@ impl Jobs {
             }
             return;
         }
-        self.start_segment(id, created_ms, |segment| {
+        self.start_segment(id, created_ms, body.len(), |segment| {
             segment.push(id, created_ms, pri, ttr_ms, body);
         });
     }
@@ -198,19 +198,33 @@ impl Jobs {
 
     /// Appends a segment with its first job, which `push` puts there. Its id is above every id in the tube.
     #[cold]
-    fn start_segment(&mut self, id: u64, created_ms: u64, push: impl FnOnce(&mut Segment)) {
+    fn start_segment(&mut self, id: u64, created_ms: u64, body_len: usize, push: impl FnOnce(&mut Segment)) {
+        self.seal_last();
+        let mut segment = self.spare.take().unwrap_or_else(|| Box::new(Segment::new(id, created_ms)));
+        segment.start(id, created_ms);
+        if let Some((_, last)) = self.segments.last_key_value() {
+            segment.make_room_like(last, body_len);
+        }
+        push(&mut segment);
+        self.insert(segment);
+    }
+
+    /// Gives back what room the last segment has to spare.
+    fn seal_last(&mut self) {
         if let Some(mut last) = self.segments.last_entry() {
             let bytes = last.get().bytes();
             last.get_mut().seal();
             self.bytes = self.bytes + last.get().bytes() - bytes;
         }
-        let mut segment = self.spare.take().unwrap_or_else(|| Box::new(Segment::new(id, created_ms)));
-        segment.start(id, created_ms);
-        if let Some((_, last)) = self.segments.last_key_value() {
-            segment.make_room_like(last);
+    }
+
+    /// The last segment that is left does not keep room for several large bodies.
+    fn shrink_lonely(&mut self) {
+        let Some((base, segment)) = self.segments.first_key_value() else { return };
+        if self.segments.len() > 1 || !segment.has_large_room() {
+            return;
         }
-        push(&mut segment);
-        self.insert(segment);
+        if segment.is_wasteful() { self.tidy(*base) } else { self.seal_last() }
     }
 
     /// Appends a segment. Its ids must be above every id in the tube.
@@ -321,6 +335,7 @@ impl Jobs {
         let (base, after) = (segment.base_id(), segment.keys());
         let (is_empty, is_wasteful) = (segment.live() == 0, segment.is_wasteful());
         let goes_soon = is_wasteful && segment.is_emptied_in_order();
+        let is_large = segment.has_large_room();
         self.reorder(base, before, after);
         self.counts.take(state, pri);
         if is_empty {
@@ -329,15 +344,18 @@ impl Jobs {
             if let Some(spare) = &mut self.spare {
                 spare.empty(is_last);
             }
-        } else if is_wasteful && !(goes_soon && self.is_first(base)) {
-            // The first segment mostly goes whole before long: one for each tube may be wasteful.
+            self.shrink_lonely();
+        } else if is_wasteful && !(goes_soon && self.may_wait(base, is_large)) {
             self.tidy(base);
         }
         true
     }
 
-    fn is_first(&self, base: u64) -> bool {
-        self.segments.first_key_value().is_some_and(|(first, _)| *first == base)
+    /// Whether a segment that is emptied in order may be wasteful until it is empty. The first one mostly goes whole
+    /// before long, so one for each tube may, unless large bodies in it make up much of the tube.
+    fn may_wait(&self, base: u64, is_large: bool) -> bool {
+        let is_first = self.segments.first_key_value().is_some_and(|(first, _)| *first == base);
+        is_first && (!is_large || self.segments.len() > FEW)
     }
 
     /// Packs a segment anew, and makes it one with its neighbours if they have become small, too. Jobs mostly go
@@ -485,6 +503,7 @@ impl Jobs {
             self.bytes = self.segments.values().map(|segment| segment.bytes()).sum();
             trash.segments.append(&mut old);
         }
+        self.shrink_lonely();
         trash
     }
 

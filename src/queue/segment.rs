@@ -9,26 +9,27 @@
 //! ```
 //!
 //! Ids of a tube only grow, so jobs are only ever appended. A deleted job leaves a dead slot and a hole among
-//! the bodies; when more than half of the segment is dead it is packed anew. That costs each job at most one
-//! copy of its body on average, and keeps the memory within twice of what the living jobs need. Clearing some states
-//! of a tube, which must be done at once, leaves up to three quarters dead, until a job of the segment is next deleted.
+//! the bodies; when half of the bodies or more than half of the slots are dead, the segment is packed anew. That costs
+//! each job at most one copy of its body on average, and keeps the memory within twice of what the living jobs need.
+//! Clearing some states of a tube, which must be done at once, leaves up to three quarters dead, until a job of the
+//! segment is next deleted. Large bodies have a segment each, or share one with two others (see [`room`]).
 
 mod chunk;
+mod room;
 
 use std::collections::VecDeque;
 
 pub use chunk::Chunk;
+pub(super) use room::FEW;
 
 use super::event::States;
 use super::job::{History, Job, Reservation, State, Timing};
 use super::jobs::{ORDERS, Order};
 use super::time::U48;
+use room::{BODIES_TARGET, LARGE, room_for_large};
 
 /// So many jobs fit in a segment, dead ones included: the ready ones are the bits of a `u128`.
 pub(super) const SLOTS_MAX: usize = 128;
-
-/// A segment takes no further body once its bodies hold so many bytes. A larger body has its own segment.
-const BODIES_TARGET: usize = 8192;
 
 /// The key of an order that has no job in a segment.
 pub(super) const NO_KEY: u64 = u64::MAX;
@@ -303,7 +304,7 @@ impl Segment {
         self.live = 0;
         self.dead_bytes = 0;
         self.dead_first = 0;
-        if little || self.bodies.capacity() > BODIES_TARGET {
+        if little || self.has_large_room() {
             self.slots.shrink_to(16);
             self.pris.shrink_to(16);
             self.bodies.shrink_to(1024);
@@ -316,13 +317,16 @@ impl Segment {
         self.base_created_ms = base_created_ms;
     }
 
-    /// Makes as much room at once as the one before was filled with, if that was full.
-    pub(super) fn make_room_like(&mut self, before: &Segment) {
-        if before.slots.len() == SLOTS_MAX || before.bodies.len() > BODIES_TARGET / 2 {
+    /// Makes as much room at once as the one before was filled with, if that was full. The first body will have
+    /// `body_len` bytes.
+    pub(super) fn make_room_like(&mut self, before: &Segment, body_len: usize) {
+        let is_large = body_len > LARGE;
+        let room = if is_large { room_for_large(body_len) } else { BODIES_TARGET };
+        if before.slots.len() == SLOTS_MAX || before.bodies.len() > room / 2 {
             self.slots.reserve_exact(before.slots.len());
             self.pris.reserve_exact(before.slots.len());
-            let bodies = before.bodies.len().next_power_of_two().clamp(64, BODIES_TARGET);
-            self.bodies.reserve_exact(bodies);
+            let like_before = before.bodies.len().next_power_of_two().clamp(64, BODIES_TARGET);
+            self.bodies.reserve_exact(if is_large { room } else { like_before });
         }
     }
 
@@ -362,8 +366,21 @@ impl Segment {
 
     /// Whether a job with this id, creation time and length of body can be appended.
     pub(super) fn fits(&self, id: u64, created_ms: u64, body_len: usize) -> bool {
-        let has_room = self.slots.len() < SLOTS_MAX && self.bodies.len() + body_len <= BODIES_TARGET;
+        let bodies = self.bodies.len() + body_len;
+        let has_room = self.slots.len() < SLOTS_MAX
+            && (bodies <= BODIES_TARGET || (body_len > LARGE && self.has_room_for_few(bodies)));
         (self.slots.is_empty() || has_room) && self.covers(id, created_ms)
+    }
+
+    /// Whether the bodies are large ones, and so many bytes of them belong together.
+    fn has_room_for_few(&self, bodies: usize) -> bool {
+        let first = if self.slots.is_empty() { 0 } else { self.body_range(0).len() };
+        first > LARGE && bodies <= room_for_large(first)
+    }
+
+    /// Whether the bodies have more room than small ones ever have.
+    pub(super) fn has_large_room(&self) -> bool {
+        self.bodies.capacity() > BODIES_TARGET
     }
 
     /// Whether id and creation time can be told as a small distance from the segment's base.
@@ -406,7 +423,8 @@ impl Segment {
         self.pris.reserve_exact(self.slots.capacity() - self.pris.len());
         let needed = self.bodies.len() + body_len;
         if needed > self.bodies.capacity() {
-            let capacity = if needed <= BODIES_TARGET { needed.next_power_of_two().max(64) } else { needed };
+            let is_small = body_len <= LARGE && needed <= BODIES_TARGET;
+            let capacity = if is_small { needed.next_power_of_two().max(64) } else { needed };
             self.bodies.reserve_exact(capacity - self.bodies.len());
         }
         self.bytes() - before
@@ -680,7 +698,7 @@ impl Segment {
     pub(super) fn is_wasteful(&self) -> bool {
         let dead = self.slots.len() - self.live;
         (dead >= 16 && dead > self.live)
-            || (self.dead_bytes >= 1024 && self.dead_bytes * 2 > self.bodies.len())
+            || (self.dead_bytes >= 1024 && self.dead_bytes * 2 >= self.bodies.len())
     }
 
     /// Deletes all jobs in `states`.
@@ -743,7 +761,7 @@ impl Segment {
     /// Whether the jobs of `next`, all of higher ids, can be taken over and both stay small.
     pub(super) fn can_absorb(&self, next: &Segment) -> bool {
         self.slots.len() + next.live <= SLOTS_MAX / 2
-            && self.bodies.len() + next.body_bytes() <= BODIES_TARGET / 2
+            && self.bodies.len() + next.body_bytes() <= LARGE
             && (0..next.slots.len()).all(|slot| self.covers(next.id(slot), next.created_ms(slot)))
     }
 

@@ -44,3 +44,88 @@ fn a_reserved_job_takes_72_bytes_besides_its_body() {
     let bytes = bytes_per_job(&tube);
     assert!(bytes <= 172, "{bytes} bytes");
 }
+
+/// A tube of so many jobs with bodies of `len` bytes.
+fn tube_of(jobs: u64, len: usize) -> Tube {
+    let mut tube = Tube::new(START_MS);
+    (1..=jobs).for_each(|id| put(&mut tube, id, len));
+    tube
+}
+
+fn put(tube: &mut Tube, id: u64, len: usize) {
+    let body = body(id, len);
+    tube.apply(START_MS, &Change::Put { id, pri: 1024, delay_ms: 0, ttr_ms: 60_000, body: &body });
+}
+
+/// What Redis' allocator takes for a block: it has four sizes to each doubling.
+fn block(bytes: usize) -> usize {
+    let (mut size, mut step) = (64, 16);
+    loop {
+        for _ in 0..4 {
+            if bytes <= size {
+                return size;
+            }
+            size += step;
+        }
+        step *= 2;
+    }
+}
+
+/// A tube's memory with what the allocator adds to the blocks in which the bodies lie.
+fn taken(tube: &Tube) -> usize {
+    tube.memory_bytes() + tube.chunks().map(|(_, bodies)| block(bodies.len()) - bodies.len()).sum::<usize>()
+}
+
+const LARGE: [usize; 16] = [
+    1_025, 2_049, 4_096, 4_097, 4_300, 5_000, 7_169, 8_192, 8_193, 8_400, 8_600, 10_241, 16_385, 20_000,
+    32_769, 65_537,
+];
+
+/// A body just above one of the allocator's sizes took up to a quarter more, and its segment came on top of that.
+#[test]
+fn a_large_body_takes_a_quarter_more_at_most() {
+    for len in LARGE {
+        let jobs = 420;
+        let each = taken(&tube_of(jobs, len)) / jobs as usize;
+        assert!(each * 4 <= len * 5, "{each} bytes for a body of {len}");
+    }
+    // The same where no two are alike.
+    let mut tube = Tube::new(START_MS);
+    (1..=400).for_each(|id| put(&mut tube, id, 8_193 + id as usize));
+    let bodies: usize = tube.jobs().map(|job| job.body.len()).sum();
+    assert!(taken(&tube) * 4 <= bodies * 5, "{} bytes for {bodies}", taken(&tube));
+}
+
+/// Room is made for several large bodies at once, so that none has to be moved when the next one comes.
+#[test]
+fn several_large_bodies_are_stored_without_moving_one() {
+    let mut tube = tube_of(3, 8_193);
+    for id in 4..100 {
+        let (pieces, bytes) = (tube.pieces(), tube.memory_bytes());
+        put(&mut tube, id, 8_193);
+        assert_eq!(tube.pieces() > pieces, id % 3 == 1);
+        assert_eq!(tube.memory_bytes() != bytes, id % 3 == 1, "job {id}");
+    }
+}
+
+/// What shares a block with others does not hold on to their memory for long.
+#[test]
+fn the_last_large_job_takes_no_more_than_its_body() {
+    for len in LARGE.into_iter().filter(|len| *len > 4_096) {
+        for (jobs, stays) in (1..=12).flat_map(|jobs| (1..=jobs).map(move |stays| (jobs, stays))) {
+            for backwards in [false, true] {
+                let mut tube = tube_of(jobs, len);
+                for id in (1..=jobs).filter(|id| *id != stays) {
+                    let id = if backwards { 1 + jobs - id } else { id };
+                    tube.apply(START_MS, &Change::Delete { id });
+                    tube.check().unwrap();
+                    let (living, taken) = (tube.counts().all() as usize * len, taken(&tube));
+                    assert!(taken <= living * 4, "{taken} bytes for {living}");
+                }
+                assert_eq!(tube.counts().all(), 1);
+                let taken = taken(&tube);
+                assert!(taken * 4 <= (len + 800) * 5, "{taken} bytes for a single body of {len}");
+            }
+        }
+    }
+}

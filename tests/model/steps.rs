@@ -243,7 +243,7 @@ pub fn requests() -> impl Strategy<Value = Step> {
 fn bulk_puts(count: std::ops::Range<usize>) -> impl Strategy<Value = Step> {
     let pris = prop_oneof![2 => Just(1u32), 1 => Just(2u32), 1 => Just(3_000u32)];
     let delay_ms = prop_oneof![2 => Just(0u64), 1 => 1..3_000u64];
-    let len = prop_oneof![2 => Just(0usize), 4 => 1..200usize, 1 => 500..3_000usize];
+    let len = prop_oneof![2 => Just(0usize), 4 => 1..200usize, 1 => 500..9_000usize];
     let gap = prop_oneof![3 => Just(1u64), 2 => 2..30u64, 1 => Just(1u64 << 26)];
     (count, gap, pris, delay_ms, len)
         .prop_map(|(count, gap, pris, delay_ms, len)| Bulk::Put { count, gap, pris, delay_ms, len })

@@ -9,7 +9,8 @@ use super::super::check::{Invalid, check_job, in_range};
 use super::super::job::{History, ID_MAX, Job, Reservation, State, Timing};
 use super::super::jobs::{Counts, Order};
 use super::super::time::{DURATION_MAX_MS, TIME_MAX_MS, U48};
-use super::{BODIES_TARGET, DEAD, PackedReservation, PackedTiming, SLOTS_MAX, Segment, Slot, Sparse};
+use super::room::BODIES_MAX;
+use super::{DEAD, PackedReservation, PackedTiming, SLOTS_MAX, Segment, Slot, Sparse};
 
 /// Reads bytes of which a length only says that they are there: memory is taken for what is there.
 fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
@@ -97,7 +98,7 @@ impl Column {
 /// What few jobs have: each with its place among the jobs, in order.
 type Few<T> = Vec<(u8, T)>;
 
-/// Up to 128 jobs of a tube that follow each other, without their bodies. Those lie apart in one piece, at most 8 KiB
+/// Up to 128 jobs of a tube that follow each other, without their bodies. Those lie apart in one piece, at most 4 MiB
 /// long or the body of a single job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
@@ -140,7 +141,7 @@ impl Chunk {
         let jobs = usize::from(self.jobs);
         let columns = [&self.ids, &self.created, &self.pris, &self.ttrs_ms, &self.states, &self.lengths];
         let is_whole = (1..=SLOTS_MAX).contains(&jobs)
-            && (jobs == 1 || bodies.len() <= BODIES_TARGET)
+            && (jobs == 1 || bodies.len() <= BODIES_MAX)
             && columns.iter().all(|column| column.is_for(jobs))
             && self.lengths.sum(jobs) == Some(bodies.len() as u64);
         if !is_whole {
