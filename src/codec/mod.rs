@@ -2,12 +2,17 @@
 //!
 //! ```text
 //! event      version:u8  at_ms:varint  change  change  ...
-//! snapshot   head   = version:u8  jobs:varint  header
-//!            chunk    bodies   chunk    bodies    ...        until all jobs are there
+//! snapshot   first      = version:u8  jobs:varint  header  chunk  chunk  ...
+//!            bodies       bodies       ...
+//!            chunk  chunk  ...
+//!            bodies       bodies       ...                   until all jobs are there
 //! ```
 //!
-//! A snapshot is a row of pieces: the head, then by turns a chunk (up to 128 jobs, column by column) and the bodies
-//! of its jobs, one after the other. A change, a header and a chunk are what bincode 2 makes of the types of [`queue`](crate::queue) in its standard
+//! A snapshot is a row of pieces. A chunk is up to 128 jobs, column by column. Many stand in one piece, and the bodies
+//! of each are a piece that follows, one body after the other, as they lie in memory before and after: they are not
+//! copied. Only where a chunk's bodies are short, they stand right behind it. So a small tube is a single piece.
+//!
+//! A change, a header and a chunk are what bincode 2 makes of the types of [`queue`](crate::queue) in its standard
 //! configuration (little endian, variable-length integers). When one of those types changes, its old form is
 //! kept here under its version, so that every file that was ever written stays readable.
 //!
@@ -16,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bincode::config::{Configuration, standard};
@@ -28,6 +34,12 @@ pub const VERSION: u8 = 1;
 
 /// Events that rewrite a tube, and the parts of its contents, are closed once they hold so many bytes.
 const PART_BYTES: usize = 64 * 1024;
+
+/// A piece of chunks is closed once it holds so many bytes, or many bodies wait to follow it that had to be copied.
+const CHUNKS_BYTES: usize = 4 * 1024;
+
+/// Bodies of no more bytes in all stand behind their chunk.
+const SHORT_BYTES: usize = 1024;
 
 /// Bytes that are no event or snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,11 +83,6 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &mut &'a [u8]) -> Result<T, Corrupt> {
         bincode::serde::borrow_decode_from_slice(bytes, FORMAT).map_err(|_| Corrupt::Bytes)?;
     *bytes = bytes.get(used..).ok_or(Corrupt::Bytes)?;
     Ok(value)
-}
-
-fn decode_whole<'a, T: Deserialize<'a>>(mut bytes: &'a [u8]) -> Result<T, Corrupt> {
-    let value = decode(&mut bytes)?;
-    if bytes.is_empty() { Ok(value) } else { Err(Corrupt::Bytes) }
 }
 
 fn check_version(bytes: &mut &[u8]) -> Result<(), Corrupt> {
@@ -153,14 +160,27 @@ struct Head {
 
 /// Writes a tube as a snapshot, piece by piece.
 pub fn save_snapshot(tube: &Tube, mut emit: impl FnMut(&[u8])) {
-    let mut bytes = Vec::new();
-    write_head(tube, &mut bytes);
-    emit(&bytes);
+    let mut chunks = Vec::new();
+    let (mut long, mut copied) = (Vec::new(), 0);
+    write_head(tube, &mut chunks);
     for (chunk, bodies) in tube.chunks() {
-        bytes.clear();
-        encode(&chunk, &mut bytes);
-        emit(&bytes);
-        emit(&bodies);
+        if chunks.len() >= CHUNKS_BYTES || copied >= PART_BYTES {
+            emit(&chunks);
+            long.drain(..).for_each(|bodies: Cow<'_, [u8]>| emit(&bodies));
+            chunks.clear();
+            copied = 0;
+        }
+        encode(&chunk, &mut chunks);
+        if bodies.len() <= SHORT_BYTES {
+            chunks.extend_from_slice(&bodies);
+        } else {
+            copied += if matches!(bodies, Cow::Owned(_)) { bodies.len() } else { 0 };
+            long.push(bodies);
+        }
+    }
+    if !chunks.is_empty() {
+        emit(&chunks);
+        long.iter().for_each(|bodies| emit(bodies));
     }
 }
 
@@ -189,32 +209,54 @@ pub struct Loader {
     tube: Tube,
     header: Header,
     left: u64,
-    /// A chunk whose bodies come next.
-    chunk: Option<Chunk>,
+    /// A piece of chunks, of which those before `at` were read.
+    chunks: Vec<u8>,
+    at: usize,
+    /// The last chunk that was read, if its bodies are a piece that is still to come.
+    waiting: Option<Chunk<'static>>,
 }
 
 impl Loader {
-    /// Starts with the snapshot's head.
-    pub fn new(head: &[u8]) -> Result<Loader, Corrupt> {
-        let mut bytes = head;
-        check_version(&mut bytes)?;
-        let Head { jobs, header } = decode_whole(bytes)?;
-        Ok(Loader { tube: Tube::default(), header, left: jobs, chunk: None })
+    /// Starts with the snapshot's first piece.
+    pub fn new(mut piece: &[u8]) -> Result<Loader, Corrupt> {
+        check_version(&mut piece)?;
+        let Head { jobs, header } = decode(&mut piece)?;
+        let (tube, chunks) = (Tube::default(), piece.to_vec());
+        let mut loader = Loader { tube, header, left: jobs, chunks, at: 0, waiting: None };
+        loader.read_chunks()?;
+        Ok(loader)
     }
 
     /// Whether more pieces follow.
     pub fn wants_more(&self) -> bool {
-        self.left > 0 || self.chunk.is_some()
+        self.left > 0 || self.waiting.is_some()
     }
 
-    /// Takes the next piece. Bodies are not copied.
+    /// Takes the next piece. If it is bodies, they are not copied.
     pub fn piece(&mut self, piece: Vec<u8>) -> Result<(), Corrupt> {
-        if let Some(chunk) = self.chunk.take() {
-            return Ok(self.tube.restore(&chunk, piece)?);
+        match self.waiting.take() {
+            Some(chunk) => self.tube.restore(&chunk, piece)?,
+            None if piece.is_empty() => return Err(Corrupt::Bytes),
+            None => (self.chunks, self.at) = (piece, 0),
         }
-        let chunk: Chunk = decode_whole(&piece)?;
-        self.left = self.left.checked_sub(chunk.jobs()).ok_or(Corrupt::Bytes)?;
-        self.chunk = Some(chunk);
+        self.read_chunks()
+    }
+
+    /// Reads chunks until there is one whose bodies are still to come.
+    fn read_chunks(&mut self) -> Result<(), Corrupt> {
+        while let Some(mut bytes) = self.chunks.get(self.at..).filter(|bytes| !bytes.is_empty()) {
+            let chunk: Chunk<'_> = decode(&mut bytes)?;
+            self.left = self.left.checked_sub(chunk.jobs()).ok_or(Corrupt::Bytes)?;
+            let length = chunk.body_bytes().ok_or(Corrupt::Bytes)?;
+            if length > SHORT_BYTES {
+                self.at = self.chunks.len() - bytes.len();
+                self.waiting = Some(chunk.into_owned());
+                break;
+            }
+            let (bodies, rest) = bytes.split_at_checked(length).ok_or(Corrupt::Bytes)?;
+            self.tube.restore(&chunk, bodies.to_vec())?;
+            self.at = self.chunks.len() - rest.len();
+        }
         Ok(())
     }
 
@@ -296,16 +338,44 @@ mod tests {
         let (ttrs_ms, states) = ([0, 251, 0x60, 0xea], [1, 2, 0, 2]);
         let (few, lengths) = ([0, 1, 1, 8, 208, 202, 4, 6, 0], [1, 2, 5, 2]);
         let chunk = [&ids[..], &created, &pris, &ttrs_ms, &states, &few, &lengths].concat();
-        assert_eq!(pieces_of(&tube), [head.to_vec(), chunk, b"hellohi".to_vec()]);
+        assert_eq!(pieces_of(&tube), [[&head[..], &chunk, b"hellohi"].concat()]);
+    }
+
+    #[test]
+    fn long_bodies_follow_the_piece_with_their_chunks() {
+        let mut tube = Tube::new(5);
+        let mut put = |id, body: &[u8]| {
+            tube.apply(200, &Change::Put { id, pri: 3, delay_ms: 0, ttr_ms: 6, body });
+        };
+        put(1, &[b'a'; 8_000]);
+        put(2, &[b'b'; 800]);
+        put(3, &[b'c'; 9_000]);
+        let pieces = pieces_of(&tube);
+        let same = |same| vec![0, same];
+        let chunk = |id: u8, bodies: &[u8], length: &[u8]| {
+            let columns =
+                [same(0), same(3), same(6), same(0), vec![0, 0, 0], vec![0], length.to_vec()].concat();
+            [&[1, id - 1, 0, 1, 200][..], &columns, bodies].concat()
+        };
+        let head = &pieces[0][..17];
+        let chunks = [
+            chunk(1, &[], &[251, 0x40, 0x1f]),
+            chunk(2, &[b'b'; 800], &[251, 0x20, 0x03]),
+            chunk(3, &[], &[251, 0x28, 0x23]),
+        ];
+        assert_eq!(pieces[0], [head, &chunks.concat()].concat());
+        assert_eq!(pieces[1..], [vec![b'a'; 8_000], vec![b'c'; 9_000]]);
+        assert_same(&tube, &load(&pieces).unwrap());
     }
 
     /// Every byte of a snapshot of jobs in all states, set to whatever may make it lie: it is refused, or what it
     /// says holds together.
     #[test]
     fn a_snapshot_with_a_wrong_byte_is_corrupt_or_sound() {
-        let pieces = pieces_of(&tube(20));
         let (mut refused, mut loaded) = (0, 0);
-        for piece in 0..pieces.len() {
+        let (short, long) = (pieces_of(&tube(20)), pieces_of(&tube_of(4, |id| 300 + id as usize)));
+        assert_eq!((short.len(), long.len()), (1, 2));
+        for (pieces, piece) in [(&short, 0), (&long, 0), (&long, 1)] {
             for at in 0..pieces[piece].len() {
                 for byte in [0, 1, 2, 3, 129, 251, 253, 255] {
                     let mut wrong = pieces.clone();
@@ -338,9 +408,13 @@ mod tests {
     }
 
     fn tube(jobs: u64) -> Tube {
+        tube_of(jobs, |id| (id % 300) as usize)
+    }
+
+    fn tube_of(jobs: u64, length: impl Fn(u64) -> usize) -> Tube {
         let mut tube = Tube::new(5);
         for id in 1..=jobs {
-            let body = vec![b'x'; (id % 300) as usize];
+            let body = vec![b'x'; length(id)];
             tube.apply(id, &Change::Put { id, pri: 9, delay_ms: id % 3, ttr_ms: 60_000, body: &body });
         }
         for id in (1..=jobs).step_by(5) {
@@ -392,14 +466,18 @@ mod tests {
 
     #[test]
     fn a_snapshot_that_lies_about_its_jobs_is_corrupt() {
-        let pieces = pieces_of(&tube(3));
+        let pieces = pieces_of(&tube(200));
+        assert!(pieces.len() > 2);
         let mut loader = Loader::new(&pieces[0]).unwrap();
         for piece in &pieces[1..] {
             loader.piece(piece.clone()).unwrap();
         }
-        assert_eq!(loader.piece(pieces[1].clone()), Err(Corrupt::Bytes));
+        assert_eq!(loader.piece(pieces[0].clone()), Err(Corrupt::Bytes));
+        assert_eq!(loader.piece(Vec::new()), Err(Corrupt::Bytes));
         assert!(load(&pieces[..2]).is_err());
         assert!(Loader::new(&pieces[0]).unwrap().finish().is_err());
         assert!(Loader::new(&pieces[1]).is_err());
+        assert!(load(&[&pieces[..], &[Vec::new()]].concat()).is_err());
+        assert!(load(&[&pieces[..2], &pieces[1..]].concat()).is_err());
     }
 }

@@ -303,7 +303,7 @@ impl Tube {
     }
 
     /// Adds jobs from a snapshot, with their bodies, after checking them.
-    pub fn restore(&mut self, chunk: &Chunk, bodies: Vec<u8>) -> Result<(), Invalid> {
+    pub fn restore(&mut self, chunk: &Chunk<'_>, bodies: Vec<u8>) -> Result<(), Invalid> {
         let (segment, burials) = Segment::of_chunk(chunk, bodies)?;
         if segment.base_id() <= self.header.last_id {
             return Err(Invalid::Id(segment.base_id()));

@@ -84,6 +84,14 @@ impl Counts {
         self.by_state.iter().sum()
     }
 
+    /// The counts of ready jobs with these priorities.
+    pub(super) fn of_ready(pris: &[u32]) -> Counts {
+        let urgent = pris.iter().map(|pri| u64::from(*pri < URGENT_BELOW)).sum();
+        let mut counts = Counts { urgent, ..Counts::default() };
+        counts.by_state[State::Ready as usize] = pris.len() as u64;
+        counts
+    }
+
     pub(super) fn add(&mut self, state: State, pri: u32) {
         self.by_state[state as usize] += 1;
         self.urgent += u64::from(state == State::Ready && pri < URGENT_BELOW);
@@ -426,7 +434,7 @@ impl Jobs {
     }
 
     /// All jobs, as a snapshot holds them, with their bodies.
-    pub(super) fn chunks(&self) -> impl Iterator<Item = (Chunk, Cow<'_, [u8]>)> {
+    pub(super) fn chunks(&self) -> impl Iterator<Item = (Chunk<'static>, Cow<'_, [u8]>)> {
         self.segments.values().map(|segment| segment.chunk())
     }
 

@@ -169,7 +169,7 @@ impl Tube {
     }
 
     /// All jobs, as a snapshot holds them, with their bodies.
-    pub fn chunks(&self) -> impl Iterator<Item = (Chunk, Cow<'_, [u8]>)> {
+    pub fn chunks(&self) -> impl Iterator<Item = (Chunk<'static>, Cow<'_, [u8]>)> {
         self.jobs.chunks()
     }
 

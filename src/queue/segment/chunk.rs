@@ -1,48 +1,75 @@
 //! The living jobs of a segment as a snapshot holds them: column by column, as most jobs that stand together have
-//! most in common, and their bodies in one piece, as they lie in memory.
+//! most in common, and their bodies one after the other, as they lie in memory.
 
 use std::borrow::Cow;
+use std::iter::once;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::super::check::{Invalid, check_job, in_range};
 use super::super::job::{History, ID_MAX, Job, Reservation, State, Timing};
 use super::super::jobs::{Counts, Order};
 use super::super::time::{DURATION_MAX_MS, TIME_MAX_MS, U48};
 use super::room::BODIES_MAX;
-use super::{DEAD, PackedReservation, PackedTiming, SLOTS_MAX, Segment, Slot, Sparse};
-
-/// Reads bytes of which a length only says that they are there: memory is taken for what is there.
-fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-    serde_bytes::deserialize::<&[u8], D>(from).map(<[u8]>::to_vec)
-}
+use super::{PackedReservation, PackedTiming, SLOTS_MAX, Segment, Slot, Sparse};
 
 /// One value for each job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Column {
+enum Column<'a> {
     /// All have the same.
     Same(u64),
     /// All are below 256.
-    Small(#[serde(serialize_with = "serde_bytes::serialize", deserialize_with = "bytes")] Vec<u8>),
+    Small(#[serde(borrow, with = "serde_bytes")] Cow<'a, [u8]>),
     Each(Vec<u64>),
 }
 
-impl Column {
-    fn of(values: impl Iterator<Item = u64> + Clone, jobs: usize) -> Column {
-        let (mut differ, mut all) = (0, 0);
-        let first = values.clone().next().unwrap_or(0);
-        values.clone().for_each(|value| (differ, all) = (differ | (value ^ first), all | value));
-        if differ == 0 {
-            return Column::Same(first);
+/// What the values of a column have in common.
+#[derive(Clone, Copy)]
+struct Seen {
+    first: u64,
+    /// The bits in which any differs from the first.
+    differ: u64,
+}
+
+impl Seen {
+    fn new(first: u64) -> Seen {
+        Seen { first, differ: 0 }
+    }
+
+    #[inline(always)]
+    fn see(&mut self, value: u64) {
+        self.differ |= value ^ self.first;
+    }
+
+    /// The column of these values, all of which were seen.
+    fn column<'a>(self, values: impl Iterator<Item = u64>, jobs: usize) -> Column<'a> {
+        if self.differ == 0 {
+            return Column::Same(self.first);
         }
-        if all <= u64::from(u8::MAX) {
+        if self.first | self.differ <= u64::from(u8::MAX) {
             let mut bytes = Vec::with_capacity(jobs);
             bytes.extend(values.map(|value| value as u8));
-            return Column::Small(bytes);
+            return Column::Small(Cow::Owned(bytes));
         }
         let mut each = Vec::with_capacity(jobs);
         each.extend(values);
         Column::Each(each)
+    }
+}
+
+impl Default for Column<'_> {
+    fn default() -> Self {
+        Column::Same(0)
+    }
+}
+
+impl Column<'_> {
+    fn into_owned(self) -> Column<'static> {
+        match self {
+            Column::Same(value) => Column::Same(value),
+            Column::Small(bytes) => Column::Small(Cow::Owned(bytes.into_owned())),
+            Column::Each(values) => Column::Each(values),
+        }
     }
 
     fn is_for(&self, jobs: usize) -> bool {
@@ -67,7 +94,7 @@ impl Column {
         match self {
             Column::Same(value) => slots.iter_mut().for_each(|slot| set(slot, *value)),
             Column::Small(bytes) => {
-                slots.iter_mut().zip(bytes).for_each(|(slot, v)| set(slot, u64::from(*v)))
+                slots.iter_mut().zip(&**bytes).for_each(|(slot, v)| set(slot, u64::from(*v)))
             }
             Column::Each(values) => slots.iter_mut().zip(values).for_each(|(slot, v)| set(slot, *v)),
         }
@@ -98,33 +125,58 @@ impl Column {
 /// What few jobs have: each with its place among the jobs, in order.
 type Few<T> = Vec<(u8, T)>;
 
-/// Up to 128 jobs of a tube that follow each other, without their bodies. Those lie apart in one piece, at most 4 MiB
-/// long or the body of a single job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Chunk {
+/// Up to 128 jobs of a tube that follow each other, without their bodies. Those are at most 4 MiB long together, or
+/// there is a single job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk<'a> {
     jobs: u8,
     /// The distance of each id from the one before; that of the first from `after_id`.
     after_id: u64,
-    ids: Column,
-    /// When each was created, as a distance from `since_ms`.
+    #[serde(borrow)]
+    ids: Column<'a>,
+    /// When each was created, as a distance from the one before, that of the first from `since_ms`. It counts modulo
+    /// 2^32, as clocks may step back; no job is older than `since_ms`.
     since_ms: u64,
-    created: Column,
-    pris: Column,
-    ttrs_ms: Column,
+    created: Column<'a>,
+    pris: Column<'a>,
+    ttrs_ms: Column<'a>,
     /// The number of each job's [`State`].
-    states: Column,
+    states: Column<'a>,
     /// Where there is none, a ready job became ready when it was created, and 0 stands for any other.
     timings: Few<Timing>,
     reservations: Few<Reservation>,
     histories: Few<History>,
     /// The lengths of the bodies.
-    lengths: Column,
+    lengths: Column<'a>,
 }
 
-impl Chunk {
+impl Chunk<'_> {
     /// How many jobs there are.
     pub fn jobs(&self) -> u64 {
         u64::from(self.jobs)
+    }
+
+    /// How long the bodies are together; `None` if that is no number.
+    pub fn body_bytes(&self) -> Option<usize> {
+        self.lengths.sum(usize::from(self.jobs)).and_then(|sum| usize::try_from(sum).ok())
+    }
+
+    /// The same, without what it borrowed.
+    pub fn into_owned(self) -> Chunk<'static> {
+        Chunk {
+            jobs: self.jobs,
+            after_id: self.after_id,
+            ids: self.ids.into_owned(),
+            since_ms: self.since_ms,
+            created: self.created.into_owned(),
+            pris: self.pris.into_owned(),
+            ttrs_ms: self.ttrs_ms.into_owned(),
+            states: self.states.into_owned(),
+            timings: self.timings,
+            reservations: self.reservations,
+            histories: self.histories,
+            lengths: self.lengths.into_owned(),
+        }
     }
 
     /// Whether all jobs are ready and nothing ever happened to them.
@@ -152,9 +204,8 @@ impl Chunk {
         in_range(span - self.ids.get(0), 0, u64::from(u32::MAX))?;
         in_range(self.ids.bounds().0, 1, ID_MAX)?;
         in_range(last_id, 1, ID_MAX)?;
-        let latest = self.created.bounds().1;
-        in_range(latest, 0, u64::from(u32::MAX))?;
-        in_range(self.since_ms, 0, TIME_MAX_MS - latest)?;
+        in_range(self.created.bounds().1, 0, u64::from(u32::MAX))?;
+        in_range(self.since_ms, 0, TIME_MAX_MS)?;
         in_range(self.pris.bounds().1, 0, u64::from(u32::MAX))?;
         let (shortest, longest) = self.ttrs_ms.bounds();
         in_range(shortest, 1, longest)?;
@@ -179,41 +230,55 @@ impl<T: Copy> Cursor<'_, T> {
 
 impl Segment {
     /// The living jobs, and their bodies.
-    pub(in super::super) fn chunk(&self) -> (Chunk, Cow<'_, [u8]>) {
-        let ends = self.slots.iter().skip(1).map(|next| next.start).chain([self.bodies.len() as u32]);
-        let slots = self.slots.iter().zip(&self.pris).zip(ends).map(|((slot, pri), end)| (slot, *pri, end));
+    pub(in super::super) fn chunk(&self) -> (Chunk<'static>, Cow<'_, [u8]>) {
         if self.live == self.slots.len() {
-            return (self.chunk_of(slots), Cow::Borrowed(&self.bodies));
+            return (self.chunk_of_all(), Cow::Borrowed(&self.bodies));
         }
-        let living = slots.filter(|(slot, ..)| slot.state != DEAD);
-        let mut bodies = Vec::with_capacity(self.body_bytes());
-        for (slot, _, end) in living.clone() {
-            bodies.extend_from_slice(&self.bodies[slot.start as usize..end as usize]);
-        }
-        (self.chunk_of(living), Cow::Owned(bodies))
+        let packed = self.packed();
+        (packed.chunk_of_all(), Cow::Owned(packed.bodies))
     }
 
-    /// The chunk of these slots, each with its priority and the end of its body.
-    fn chunk_of<'s>(&self, slots: impl Iterator<Item = (&'s Slot, u32, u32)> + Clone) -> Chunk {
-        let after_id = self.base_id.saturating_sub(1);
-        let ids = slots.clone().scan(after_id, |before, (slot, ..)| {
-            let id = self.base_id + u64::from(slot.id);
-            Some(id - std::mem::replace(before, id))
-        });
-        let slots = || slots.clone();
+    /// The chunk of all jobs, none of which is dead.
+    fn chunk_of_all(&self) -> Chunk<'static> {
+        let slots = &self.slots[..];
+        let Some((first, rest)) = slots.split_first() else { return Chunk::default() };
+        let first_id = u64::from(first.id) + 1;
+        let first_length = rest.first().map_or(self.bodies.len() as u32, |next| next.start);
+        let mut ids = Seen::new(first_id);
+        let mut created = Seen::new(first.created.into());
+        let mut ttrs_ms = Seen::new(first.ttr_ms.get());
+        let mut states = Seen::new(first.state.into());
+        let mut lengths = Seen::new(first_length.into());
+        let mut last_start = 0;
+        for (slot, next) in slots.iter().zip(rest) {
+            ids.see((next.id - slot.id).into());
+            created.see(next.created.wrapping_sub(slot.created).into());
+            ttrs_ms.see(next.ttr_ms.get());
+            states.see(next.state.into());
+            lengths.see((next.start - slot.start).into());
+            last_start = next.start;
+        }
+        let last_length = u64::from(self.bodies.len() as u32 - last_start);
+        lengths.see(last_length);
+        let mut pris = Seen::new(self.pris[0].into());
+        self.pris.iter().for_each(|pri| pris.see((*pri).into()));
+        let (jobs, pairs) = (slots.len(), || slots.iter().zip(rest));
+        let id_distances = pairs().map(|(slot, next)| (next.id - slot.id).into());
+        let created_distances = pairs().map(|(slot, next)| next.created.wrapping_sub(slot.created).into());
+        let body_lengths = pairs().map(|(slot, next)| (next.start - slot.start).into());
         Chunk {
-            jobs: self.live as u8,
-            after_id,
-            ids: Column::of(ids, self.live),
+            jobs: jobs as u8,
+            after_id: self.base_id.saturating_sub(1),
+            ids: ids.column(once(first_id).chain(id_distances), jobs),
             since_ms: self.base_created_ms,
-            created: Column::of(slots().map(|(slot, ..)| u64::from(slot.created)), self.live),
-            pris: Column::of(slots().map(|(_, pri, _)| u64::from(pri)), self.live),
-            ttrs_ms: Column::of(slots().map(|(slot, ..)| slot.ttr_ms.get()), self.live),
-            states: Column::of(slots().map(|(slot, ..)| u64::from(slot.state)), self.live),
+            created: created.column(once(first.created.into()).chain(created_distances), jobs),
+            pris: pris.column(self.pris.iter().map(|pri| (*pri).into()), jobs),
+            ttrs_ms: ttrs_ms.column(slots.iter().map(|slot| slot.ttr_ms.get()), jobs),
+            states: states.column(slots.iter().map(|slot| slot.state.into()), jobs),
             timings: self.few(&self.timings, PackedTiming::get),
             reservations: self.few(&self.reservations, PackedReservation::get),
             histories: self.few(&self.histories, |history| history),
-            lengths: Column::of(slots().map(|(slot, _, end)| u64::from(end - slot.start)), self.live),
+            lengths: lengths.column(body_lengths.chain(once(last_length)), jobs),
         }
     }
 
@@ -226,15 +291,13 @@ impl Segment {
     }
 
     /// A segment of a chunk's jobs, each checked, and the number of the last burial among them.
-    pub(in super::super) fn of_chunk(chunk: &Chunk, bodies: Vec<u8>) -> Result<(Segment, u64), Invalid> {
+    pub(in super::super) fn of_chunk(chunk: &Chunk<'_>, bodies: Vec<u8>) -> Result<(Segment, u64), Invalid> {
         chunk.check(&bodies)?;
         let jobs = usize::from(chunk.jobs);
         let mut segment = Segment::new(chunk.after_id + chunk.ids.get(0), chunk.since_ms);
         segment.bodies = bodies;
-        let blank = Slot { id: 0, created: 0, start: 0, ttr_ms: U48::default(), state: State::Ready as u8 };
-        segment.slots = vec![blank; jobs];
-        segment.pris = vec![0; jobs];
-        chunk.pris.give(&mut segment.pris, |mine, pri| *mine = pri as u32);
+        let ttr_ms = U48::new(chunk.ttrs_ms.get(0));
+        segment.slots = vec![Slot { id: 0, created: 0, start: 0, ttr_ms, state: State::Ready as u8 }; jobs];
         let slots = &mut segment.slots[..];
         let (mut id, mut end) = (0u32.wrapping_sub(chunk.ids.get(0) as u32), 0u32);
         chunk.ids.give(slots, |slot, distance| {
@@ -242,8 +305,21 @@ impl Segment {
             slot.id = id;
         });
         chunk.lengths.give(slots, |slot, length| (slot.start, end) = (end, end.wrapping_add(length as u32)));
-        chunk.created.give(slots, |slot, distance| slot.created = distance as u32);
-        chunk.ttrs_ms.give(slots, |slot, ttr_ms| slot.ttr_ms = U48::new(ttr_ms));
+        if chunk.created != Column::Same(0) {
+            let (mut created, mut latest) = (0u32, 0);
+            chunk.created.give(slots, |slot, distance| {
+                created = created.wrapping_add(distance as u32);
+                (slot.created, latest) = (created, latest.max(created));
+            });
+            in_range(chunk.since_ms + u64::from(latest), 0, TIME_MAX_MS)?;
+        }
+        if !matches!(chunk.ttrs_ms, Column::Same(_)) {
+            chunk.ttrs_ms.give(slots, |slot, ttr_ms| slot.ttr_ms = U48::new(ttr_ms));
+        }
+        segment.pris = vec![chunk.pris.get(0) as u32; jobs];
+        if !matches!(chunk.pris, Column::Same(_)) {
+            chunk.pris.give(&mut segment.pris, |mine, pri| *mine = pri as u32);
+        }
         segment.live = jobs;
         segment.ready = u128::MAX >> (SLOTS_MAX - jobs);
         segment.keys[Order::Ready as usize] = chunk.pris.bounds().0;
@@ -252,7 +328,7 @@ impl Segment {
     }
 
     /// The jobs, new until now, are as those of the chunk are. Returns the number of the last burial.
-    fn take_on_all(&mut self, chunk: &Chunk) -> Result<u64, Invalid> {
+    fn take_on_all(&mut self, chunk: &Chunk<'_>) -> Result<u64, Invalid> {
         let mut timings = Cursor { left: &chunk.timings };
         let mut reservations = Cursor { left: &chunk.reservations };
         let mut histories = Cursor { left: &chunk.histories };
@@ -284,6 +360,9 @@ impl Segment {
 
     /// Counts the living jobs.
     pub(in super::super) fn count(&self) -> Counts {
+        if self.ready.count_ones() as usize == self.slots.len() {
+            return Counts::of_ready(&self.pris);
+        }
         let mut counts = Counts::default();
         for (slot, pri) in self.slots.iter().zip(&self.pris) {
             if let Some(state) = slot.state() {
