@@ -327,11 +327,11 @@ impl Ctx {
         values
     }
 
-    /// What `CLUSTER question` answers.
-    pub(super) fn ask_cluster(self, question: &CStr) -> Option<Answer> {
+    /// What `command question` answers.
+    pub(super) fn ask(self, command: &CStr, question: &CStr) -> Option<Answer> {
         // SAFETY: see the head of this file; the format says what follows: a C string.
         let answer =
-            unsafe { api!(RedisModule_Call(self.0, c"CLUSTER".as_ptr(), c"Ec".as_ptr(), question.as_ptr())) };
+            unsafe { api!(RedisModule_Call(self.0, command.as_ptr(), c"Ec".as_ptr(), question.as_ptr())) };
         NonNull::new(answer).map(Answer)
     }
 
@@ -374,6 +374,13 @@ pub(super) fn unblock(blocked: *mut BlockedClient, data: *mut c_void) {
 pub(super) fn avoid_replica_traffic() -> bool {
     // SAFETY: see the head of this file.
     (unsafe { api!(RedisModule_AvoidReplicaTraffic()) }) != 0
+}
+
+/// Whether clients may hear what happens to keys (`notify-keyspace-events`).
+#[inline]
+pub(super) fn clients_hear_of_keys() -> bool {
+    // SAFETY: see the head of this file.
+    (unsafe { api!(RedisModule_GetNotifyKeyspaceEvents()) }) != 0
 }
 
 /// The wall clock (Unix ms).

@@ -26,13 +26,14 @@ const CLIENT_CHANGE: u64 = 4;
 const SHUTDOWN: u64 = 5;
 const REPLICA_CHANGE: u64 = 6;
 const CRON_LOOP: u64 = 8;
+const MODULE_CHANGE: u64 = 9;
 const SWAPDB: u64 = 11;
 const FORK_CHILD: u64 = 13;
 const ASYNC_LOAD: u64 = 14;
 const EVENTLOOP: u64 = 15;
 const CONFIG: u64 = 16;
 
-const EVENTS: [u64; 13] = [
+const EVENTS: [u64; 14] = [
     ROLE_CHANGED,
     PERSISTENCE,
     FLUSHDB,
@@ -41,6 +42,7 @@ const EVENTS: [u64; 13] = [
     SHUTDOWN,
     REPLICA_CHANGE,
     CRON_LOOP,
+    MODULE_CHANGE,
     SWAPDB,
     FORK_CHILD,
     ASYNC_LOAD,
@@ -152,6 +154,9 @@ unsafe extern "C" fn on_event(
                 }
                 state.door.doubt();
             });
+        }
+        (MODULE_CHANGE, _) => {
+            state::enter(|state| state.listeners.modules_changed());
         }
         (CONFIG, _) => {
             state::enter(|state| state.door.doubt());

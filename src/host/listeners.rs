@@ -1,4 +1,4 @@
-//! Whether anybody could need the events that are replicated.
+//! Whether anybody could need the events that are replicated, or hear of what happens to keys.
 //!
 //! Writing an event down and replicating it costs more than the rest of a put. It may be left out while no
 //! append-only file is written (the context says so) and no replica could ever ask for what is left out: there
@@ -7,18 +7,31 @@
 //!
 //! And whether there must be any: with `min-replicas-to-write`, Redis refuses commands while replicas are missing, and
 //! what happens by itself has to wait as well.
+//!
+//! And whether another module is loaded, which may listen to what happens to keys. Without one, and without clients that
+//! may listen, nobody is told: that takes as long as a fiftieth of a put.
 
-use super::api::Ctx;
+use super::api::{self, Ctx};
 
 /// What is known of the listeners.
 pub(super) struct Listeners {
     maybe: bool,
     needed: bool,
+    modules: Modules,
+}
+
+/// The modules that are loaded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Modules {
+    /// There may be others than us.
+    Unknown,
+    Others,
+    OnlyUs,
 }
 
 impl Default for Listeners {
     fn default() -> Listeners {
-        Listeners { maybe: true, needed: true }
+        Listeners { maybe: true, needed: true, modules: Modules::Unknown }
     }
 }
 
@@ -38,6 +51,17 @@ impl Listeners {
         self.maybe = true;
     }
 
+    /// A module was loaded or unloaded.
+    pub(super) fn modules_changed(&mut self) {
+        self.modules = Modules::Unknown;
+    }
+
+    /// Whether anybody may hear what happens to keys.
+    #[inline]
+    pub(super) fn may_hear_of_keys(&self) -> bool {
+        self.modules != Modules::OnlyUs || api::clients_hear_of_keys()
+    }
+
     /// Asks the server.
     pub(super) fn look(&mut self, ctx: Ctx) {
         let fields = [c"repl_backlog_active", c"min_slaves_good_slaves"];
@@ -45,5 +69,9 @@ impl Listeners {
         self.maybe = backlog != Some(0);
         // The field is there only if the setting is.
         self.needed = good.is_some();
+        if self.modules == Modules::Unknown {
+            let modules = ctx.ask(c"MODULE", c"LIST").map(|list| list.whole().parts().count());
+            self.modules = if modules == Some(1) { Modules::OnlyUs } else { Modules::Others };
+        }
     }
 }

@@ -137,10 +137,10 @@ struct Cluster {
 
 impl Cluster {
     fn look(ctx: Ctx) -> Cluster {
-        let nodes = ctx.ask_cluster(c"NODES").map(|answer| answer.whole().text()).unwrap_or_default();
+        let nodes = ctx.ask(c"CLUSTER", c"NODES").map(|answer| answer.whole().text()).unwrap_or_default();
         let is_own = |line: &&str| line.split(' ').nth(2).is_some_and(|flags| flags.contains("myself"));
         let myself = nodes.lines().find(is_own).unwrap_or_default().to_owned();
-        Cluster { myself, shards: ctx.ask_cluster(c"SHARDS") }
+        Cluster { myself, shards: ctx.ask(c"CLUSTER", c"SHARDS") }
     }
 
     /// Which other node serves a slot; `None` if this one does, or will soon.

@@ -221,6 +221,7 @@ impl World for RedisWorld<'_> {
             return;
         }
         let ctx = self.ctx;
+        let kinds = if self.means.listeners.may_hear_of_keys() { kinds } else { Kinds::default() };
         let make_known = |name: *mut RedisModuleString, is_signalled: bool| {
             match record {
                 Record::Event(event) => ctx.replicate_apply(name, event),

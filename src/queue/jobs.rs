@@ -104,10 +104,11 @@ impl Counts {
 
     /// The counts after a part of them went from `before` to `after`.
     pub fn shift(&mut self, before: &Counts, after: &Counts) {
+        let shift = |mine: u64, before: u64, after: u64| mine.wrapping_add(after).wrapping_sub(before);
         for ((mine, before), after) in self.by_state.iter_mut().zip(before.by_state).zip(after.by_state) {
-            *mine = (*mine + after).saturating_sub(before);
+            *mine = shift(*mine, before, after);
         }
-        self.urgent = (self.urgent + after.urgent).saturating_sub(before.urgent);
+        self.urgent = shift(self.urgent, before.urgent, after.urgent);
     }
 
     /// The counts after those of `other` came to them.
