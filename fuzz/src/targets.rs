@@ -2,12 +2,12 @@
 
 use phean::broker::Settings;
 use phean::codec::{self, Loader};
-use phean::commands::{COMMANDS, Client, Verb};
+use phean::commands::{COMMANDS, Verb};
 use phean::queue::decide::{self, Retry, Worker};
 use phean::queue::{Change, State, States, Tube};
 
 use super::driver::{Connection, Driver, Pieces};
-use super::server::{Outcome, Server};
+use super::server::{Outcome, Sender, Server};
 use super::world::MORE_NAMES;
 
 /// A fuzz target: its name, and the function that takes the input.
@@ -132,7 +132,7 @@ fn server() -> Server {
 }
 
 fn run(server: &mut Server, words: &[Vec<u8>]) -> Outcome {
-    server.run(Client { id: 7, may_wait: true, ..Client::default() }, 0, words, NOW_MS)
+    server.run(Sender { id: 7, may_wait: true, ..Sender::default() }, 0, words, NOW_MS)
 }
 
 fn event_seeds() -> Vec<Vec<u8>> {

@@ -33,15 +33,14 @@ use crate::broker::{Broker, Step, Wait, World};
 use crate::queue::{Change, Handle, Job, Tube};
 use args::{Keyword, Options};
 
-/// Who sent a command.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Client {
+/// Who sent a command. Most commands ask nothing of it.
+pub trait Client {
     /// The connection's id; 0 for none.
-    pub id: u64,
+    fn id(&self) -> u64;
     /// Whether it can be kept waiting for its reply.
-    pub may_wait: bool,
+    fn may_wait(&self) -> bool;
     /// Whether the command runs in a script or function.
-    pub in_script: bool,
+    fn in_script(&self) -> bool;
 }
 
 /// One command that is running.
@@ -61,7 +60,7 @@ pub struct Call<'a, W, R> {
     /// When the server started (Unix ms).
     pub started_ms: u64,
     /// Who sent it.
-    pub client: Client,
+    pub client: &'a dyn Client,
 }
 
 /// What has become of a command.

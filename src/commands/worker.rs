@@ -32,14 +32,14 @@ pub fn mreserve<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, C
 
 fn reserve_options<'a, W: World, R: Reply>(call: &Call<'a, W, R>) -> Result<Options<'a>, CommandError> {
     let options = call.args.options(RESERVE)?;
-    if options.bound && call.client.in_script {
+    if options.bound && call.client.in_script() {
         return Err(CommandError::BoundInScript);
     }
     Ok(options)
 }
 
 fn worker<W: World, R: Reply>(call: &Call<'_, W, R>, options: &Options<'_>) -> Worker {
-    Worker { client: call.client.id, ttr_ms: options.ttr_ms }
+    Worker { client: call.client.id(), ttr_ms: options.ttr_ms }
 }
 
 /// The common case: one job of one tube.
@@ -119,7 +119,7 @@ fn bind<W: World, R: Reply>(
     (id, n): (u64, u64),
 ) {
     if options.bound {
-        call.broker.bind(call.client.id, call.db, name, id, n);
+        call.broker.bind(call.client.id(), call.db, name, id, n);
     }
 }
 
@@ -220,7 +220,7 @@ fn wait_or_null<W: World, R: Reply>(
     options: &Options<'_>,
 ) -> Result<Done, CommandError> {
     let timeout_ms = options.timeout_ms.unwrap_or(0);
-    if timeout_ms == 0 || !call.client.may_wait {
+    if timeout_ms == 0 || !call.client.may_wait() {
         call.reply.null();
         return Ok(Done::Replied);
     }
@@ -231,7 +231,7 @@ fn wait_or_null<W: World, R: Reply>(
         count: options.count,
         ttr_ms: options.ttr_ms,
         bound: options.bound,
-        client: call.client.id,
+        client: call.client.id(),
         until_ms: call.now_ms.saturating_add(timeout_ms),
     }))
 }
@@ -241,7 +241,7 @@ pub fn reservejob<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done,
     let name = call.args.take()?;
     let handle = call.args.handle()?;
     let options = call.args.options(&[Keyword::Ttr, Keyword::Bound])?;
-    if options.bound && call.client.in_script {
+    if options.bound && call.client.in_script() {
         return Err(CommandError::BoundInScript);
     }
     let worker = worker(call, &options);

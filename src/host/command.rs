@@ -90,13 +90,11 @@ fn run(ctx: Ctx, command: &'static Command, arguments: Arguments<'_>) {
     if !takes(command, arguments.bytes.len()) {
         return refuse(ctx, command, arguments, &CommandError::Arity);
     }
-    let flags = ctx.flags();
-    reply.knows(flags);
     let client = ctx.client_id();
-    if command.verb == Verb::Apply && is_answered(ctx, flags, client, &mut reply) {
+    if command.verb == Verb::Apply && is_answered(ctx, client, &mut reply) {
         return;
     }
-    let asked = Asked { ctx, command, arguments, flags, client, db: ctx.selected_db() };
+    let asked = Asked { ctx, command, arguments, client, db: ctx.selected_db() };
     match state::enter(|state| state.run(&asked, &mut reply)) {
         Some(Ok(())) => {}
         Some(Err(error)) => refuse(ctx, command, arguments, &error),
@@ -117,10 +115,10 @@ fn refuse(ctx: Ctx, command: &Command, arguments: Arguments<'_>, error: &Command
 
 /// Answers an event that was only asked about, or that must not come from here; `false` if it is to be applied.
 #[inline(never)]
-fn is_answered(ctx: Ctx, flags: c_int, client: u64, reply: &mut RedisReply) -> bool {
+fn is_answered(ctx: Ctx, client: u64, reply: &mut RedisReply) -> bool {
     if beanstalk::is_asking() {
         reply.integer(0);
-    } else if !may_apply(ctx, flags, client) {
+    } else if !may_apply(ctx, client) {
         reply.error("NOPERM PHEAN.APPLY is for primaries and the append-only file; others need REPLICAOF");
     } else {
         return false;
@@ -135,8 +133,8 @@ fn takes(command: &Command, count: usize) -> bool {
 
 /// Whether an event may come from here: from our primary, from the append-only file, or from somebody who could
 /// make this server follow another one anyway.
-fn may_apply(ctx: Ctx, flags: c_int, client: u64) -> bool {
-    flags & (flag::REPLICATED | flag::LOADING) != 0
+fn may_apply(ctx: Ctx, client: u64) -> bool {
+    ctx.has(flag::REPLICATED | flag::LOADING)
         || ctx.user_of(client).is_some_and(|user| api::user_may_run(&user, &[b"REPLICAOF", b"NO", b"ONE"]))
 }
 
@@ -145,11 +143,25 @@ struct Asked<'a> {
     ctx: Ctx,
     command: &'static Command,
     arguments: Arguments<'a>,
-    /// The context's flags.
-    flags: c_int,
     client: u64,
     /// The client's database. It is asked for before anything is heard of: looking at keys elsewhere selects theirs.
     db: u32,
+}
+
+// Most commands ask for none of the context's flags, which take a fortieth of a put to be told.
+impl Client for Asked<'_> {
+    fn id(&self) -> u64 {
+        self.client
+    }
+
+    fn may_wait(&self) -> bool {
+        let forbids = flag::LUA | flag::MULTI | flag::DENY_BLOCKING | flag::REPLICATED | flag::LOADING;
+        !self.ctx.has(forbids)
+    }
+
+    fn in_script(&self) -> bool {
+        self.ctx.has(flag::LUA)
+    }
 }
 
 impl State {
@@ -174,14 +186,13 @@ impl State {
 
     #[inline(always)]
     fn answer(&mut self, asked: &Asked<'_>, reply: &mut RedisReply) -> Result<Done, CommandError> {
-        let Asked { ctx, command, arguments, flags, client, db } = *asked;
+        let Asked { ctx, command, arguments, db, .. } = *asked;
         let now_ms = now_ms();
-        let in_script = flags & flag::LUA != 0;
-        let no_wait = flag::LUA | flag::MULTI | flag::DENY_BLOCKING | flag::REPLICATED | flag::LOADING;
+        let in_cluster = self.found.in_cluster();
         let started_ms = self.started_ms;
         let (broker, means) = self.parts();
-        let mut world = RedisWorld::in_command(ctx, flags, db, means, arguments);
-        if flags & (flag::CLUSTER | flag::LOADING) == flag::CLUSTER {
+        let mut world = RedisWorld::in_command(ctx, db, means, arguments);
+        if in_cluster && !ctx.has(flag::LOADING) {
             // What stands behind several keys does no harm among them.
             let keys = match command.keys {
                 Keys::None => None,
@@ -204,7 +215,7 @@ impl State {
                 db,
                 now_ms,
                 started_ms,
-                client: Client { id: client, may_wait: flags & no_wait == 0, in_script },
+                client: asked,
             },
         )
     }

@@ -159,7 +159,10 @@ unsafe extern "C" fn on_event(
             state::enter(|state| state.listeners.modules_changed());
         }
         (CONFIG, _) => {
-            state::enter(|state| state.door.doubt());
+            state::enter(|state| {
+                state.listeners.came();
+                state.door.doubt();
+            });
         }
         (ROLE_CHANGED | LOADING, _) => {
             let is_loading = event.id == LOADING && sub <= 2;

@@ -49,6 +49,11 @@ impl Found {
         Found { places: [NOWHERE; PLACES], told: None, is_on: !in_cluster, in_cluster }
     }
 
+    /// Whether this server is in a cluster.
+    pub(super) fn in_cluster(&self) -> bool {
+        self.in_cluster
+    }
+
     /// The tube, if it was found lately and is still there.
     #[inline]
     pub(super) fn find(&self, db: u32, name: &[u8]) -> Option<NonNull<Tube>> {

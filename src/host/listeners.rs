@@ -1,9 +1,10 @@
 //! Whether anybody could need the events that are replicated, or hear of what happens to keys.
 //!
 //! Writing an event down and replicating it costs more than the rest of a put. It may be left out while no
-//! append-only file is written (the context says so) and no replica could ever ask for what is left out: there
-//! is no replication backlog, and since that was last asked no fork has begun, which is where a full
-//! synchronisation starts, and the server's role is the same.
+//! append-only file is written and no replica could ever ask for what is left out: when that was last asked there was
+//! no such file and no replication backlog, and since then no setting has changed and no fork has begun, which is where
+//! an append-only file or a full synchronisation starts, and the server's role is the same. In a transaction or script
+//! that holds as well: what begins on its way begins with all that it has done so far.
 //!
 //! And whether there must be any: with `min-replicas-to-write`, Redis refuses commands while replicas are missing, and
 //! what happens by itself has to wait as well.
@@ -11,7 +12,7 @@
 //! And whether another module is loaded, which may listen to what happens to keys. Without one, and without clients that
 //! may listen, nobody is told: that takes as long as a fiftieth of a put.
 
-use super::api::{self, Ctx};
+use super::api::{self, Ctx, flag};
 
 /// What is known of the listeners.
 pub(super) struct Listeners {
@@ -46,7 +47,7 @@ impl Listeners {
         self.needed
     }
 
-    /// A child was forked, a replica came, or the role changed: assume listeners until asked again.
+    /// A child was forked, a replica came, the role or a setting changed: assume listeners until asked again.
     pub(super) fn came(&mut self) {
         self.maybe = true;
     }
@@ -66,7 +67,7 @@ impl Listeners {
     pub(super) fn look(&mut self, ctx: Ctx) {
         let fields = [c"repl_backlog_active", c"min_slaves_good_slaves"];
         let [backlog, good] = ctx.server_infos(c"replication", fields);
-        self.maybe = backlog != Some(0);
+        self.maybe = backlog != Some(0) || ctx.has(flag::AOF);
         // The field is there only if the setting is.
         self.needed = good.is_some();
         if self.modules == Modules::Unknown {

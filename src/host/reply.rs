@@ -9,18 +9,13 @@ use super::api::{Ctx, flag};
 /// Writes to the client of a context.
 pub(super) struct RedisReply {
     ctx: Ctx,
-    /// The context's flags, once they are known.
+    /// The context's flags, once they were asked for.
     flags: Option<c_int>,
 }
 
 impl RedisReply {
     pub(super) fn new(ctx: Ctx) -> RedisReply {
         RedisReply { ctx, flags: None }
-    }
-
-    /// Saves asking for the context's flags.
-    pub(super) fn knows(&mut self, flags: c_int) {
-        self.flags = Some(flags);
     }
 }
 
@@ -50,7 +45,7 @@ impl Reply for RedisReply {
     }
 
     fn seconds(&mut self, ms: u64) {
-        if self.flags.unwrap_or_else(|| self.ctx.flags()) & flag::RESP3 != 0 {
+        if *self.flags.get_or_insert_with(|| self.ctx.flags()) & flag::RESP3 != 0 {
             self.ctx.reply_double(ms as f64 / 1000.0);
         } else {
             self.ctx.reply_bytes(Text::seconds(ms).as_bytes());

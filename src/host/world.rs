@@ -1,6 +1,5 @@
 //! Redis as the broker's world.
 
-use std::ffi::c_int;
 use std::ptr::NonNull;
 
 use crate::broker::{Access, End, Key, Kind, Kinds, News, Record, World, WrongType};
@@ -69,8 +68,8 @@ pub(super) struct RedisWorld<'a> {
     last: Last,
     /// Whether nothing but the commands of the port runs.
     is_port: bool,
-    /// Whether a client's command is running, and with which flags of its context.
-    command: Option<c_int>,
+    /// Whether this is a command's world, so that a change can be counted without an event.
+    is_command: bool,
     first_db: u32,
     selected_db: u32,
     /// The only keys that can be found.
@@ -82,7 +81,6 @@ impl<'a> RedisWorld<'a> {
     #[inline(always)]
     pub(super) fn in_command(
         ctx: Ctx,
-        flags: c_int,
         db: u32,
         means: Means<'a>,
         arguments: Arguments<'a>,
@@ -93,7 +91,7 @@ impl<'a> RedisWorld<'a> {
             arguments,
             last: Last::default(),
             is_port: false,
-            command: Some(flags),
+            is_command: true,
             first_db: db,
             selected_db: db,
             sight: None,
@@ -108,9 +106,9 @@ impl<'a> RedisWorld<'a> {
 
     /// The world of commands that came to the beanstalk port, with what the last such world keeps. They can be counted without an event like any others: `replicate_verbatim` passes nothing on where nobody
     /// listens.
-    pub(super) fn of_port(ctx: Ctx, flags: c_int, means: Means<'a>, last: Last) -> RedisWorld<'a> {
+    pub(super) fn of_port(ctx: Ctx, means: Means<'a>, last: Last) -> RedisWorld<'a> {
         let arguments = Arguments { strings: &[], bytes: &[] };
-        let mut world = RedisWorld::in_command(ctx, flags, ctx.selected_db(), means, arguments);
+        let mut world = RedisWorld::in_command(ctx, ctx.selected_db(), means, arguments);
         (world.last, world.is_port) = (last, true);
         world
     }
@@ -123,8 +121,8 @@ impl<'a> RedisWorld<'a> {
     /// The world of a timer or an event.
     pub(super) fn outside(ctx: Ctx, means: Means<'a>) -> RedisWorld<'a> {
         let arguments = Arguments { strings: &[], bytes: &[] };
-        let mut world = RedisWorld::in_command(ctx, 0, ctx.selected_db(), means, arguments);
-        world.command = None;
+        let mut world = RedisWorld::in_command(ctx, ctx.selected_db(), means, arguments);
+        world.is_command = false;
         world
     }
 
@@ -210,10 +208,8 @@ impl World for RedisWorld<'_> {
     }
 
     fn needs_events(&mut self) -> bool {
-        // Only a command of its own can be counted without an event (see `commit`): what stands in a transaction
-        // or script is propagated later, when a listener may have come.
-        self.command.is_none_or(|flags| flags & (flag::MULTI | flag::LUA | flag::AOF) != 0)
-            || self.means.listeners.may_be_there()
+        // Only in a command can a change be counted without an event (see `commit`).
+        !self.is_command || self.means.listeners.may_be_there()
     }
 
     fn commit(&mut self, db: u32, name: &[u8], record: Record<'_>, kinds: Kinds) {

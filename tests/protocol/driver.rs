@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use phean::beanstalk::{Facts, Gates, OUTPUT_MAX, Port, PortSettings, Refusal, Session, Trouble};
 use phean::broker::{End, Settings};
-use phean::commands::Client;
 use phean::queue::{Job, Reservation, State};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::server::{Outcome, Server};
+use super::server::{Outcome, Sender, Server};
 use super::world::{Ended, MORE_NAMES, Op};
 
 /// When the tests begin (Unix ms).
@@ -272,7 +271,7 @@ impl Driver {
     pub fn phean(&mut self, words: &str) -> String {
         let args: Vec<Vec<u8>> = words.split(' ').map(|word| word.as_bytes().to_vec()).collect();
         self.server.world.state.borrow_mut().now_ms = self.now_ms;
-        let outcome = self.server.run(Client { id: 7, ..Client::default() }, 0, &args, self.now_ms);
+        let outcome = self.server.run(Sender { id: 7, ..Sender::default() }, 0, &args, self.now_ms);
         self.settle();
         match outcome {
             Outcome::Reply(value) => format!("{value:?}"),

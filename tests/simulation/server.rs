@@ -9,6 +9,28 @@ use phean::commands::{self, Args, COMMANDS, Call, Client, Done, Verb};
 use super::reply::{Recorder, Value as Answer};
 use super::world::{Entry, Keyspace, MemoryWorld, Op, Place, Told, Value, load, save};
 
+/// Who sends a command.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sender {
+    pub id: u64,
+    pub may_wait: bool,
+    pub in_script: bool,
+}
+
+impl Client for Sender {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn may_wait(&self) -> bool {
+        self.may_wait
+    }
+
+    fn in_script(&self) -> bool {
+        self.in_script
+    }
+}
+
 pub struct Server {
     pub broker: Broker,
     pub world: MemoryWorld,
@@ -97,7 +119,7 @@ impl Server {
         match op {
             Op::Apply(place, event) => {
                 let args = [b"APPLY".to_vec(), place.name().to_vec(), event.clone()];
-                let outcome = self.run(Client::default(), place.db, &args, now_ms);
+                let outcome = self.run(Sender::default(), place.db, &args, now_ms);
                 assert!(matches!(outcome, Outcome::Reply(Answer::Ok)), "{op:?} was refused: {outcome:?}");
             }
             other => {
@@ -119,7 +141,7 @@ impl Server {
         }
     }
 
-    pub fn run(&mut self, client: Client, db: u32, args: &[Vec<u8>], now_ms: u64) -> Outcome {
+    pub fn run(&mut self, client: Sender, db: u32, args: &[Vec<u8>], now_ms: u64) -> Outcome {
         let name = format!("phean.{}", String::from_utf8_lossy(&args[0]).to_lowercase());
         let command = COMMANDS.iter().find(|command| command.name == name).expect("a command");
         let args: Vec<&[u8]> = args[1..].iter().map(Vec::as_slice).collect();
@@ -135,7 +157,7 @@ impl Server {
             db,
             now_ms,
             started_ms: self.started_ms,
-            client,
+            client: &client,
         };
         let done = commands::run(command.verb, &mut call);
         if !matches!(done, Ok(Done::Replied)) {

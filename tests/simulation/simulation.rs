@@ -5,7 +5,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use phean::broker::{News, Role, Settings, Ticked};
-use phean::commands::{Client as Sender, Verb};
+use phean::commands::Verb;
 use phean::queue::State;
 use phean::queue::decide::Retry;
 use rand::rngs::SmallRng;
@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 
 use super::auditor::{Auditor, LeaseKey};
 use super::deed::{Deed, Given, Standing};
-use super::server::{Form, Outcome, Server, assert_same};
+use super::server::{Form, Outcome, Sender, Server, assert_same};
 use super::trace::Trace;
 use super::world::{Ended, Keyspace, Place, Told};
 

@@ -1,11 +1,10 @@
 //! What the simulation found, told as short scripts: each test is the story of a bug.
 
 use phean::broker::{News, Role, Settings};
-use phean::commands::Client;
 use phean::queue::State;
 
 use super::reply::Value as Answer;
-use super::server::{Outcome, Server};
+use super::server::{Outcome, Sender, Server};
 use super::world::{Ended, Op, Place, save};
 
 const NOW_MS: u64 = 1_790_000_000_000;
@@ -24,7 +23,7 @@ impl Story {
     /// A client sends a command, and waits if it must.
     fn send(&mut self, client: u64, line: &str) -> Option<Answer> {
         let args: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
-        let sender = Client { id: client, may_wait: true, in_script: false };
+        let sender = Sender { id: client, may_wait: true, in_script: false };
         match self.server.run(sender, 0, &args, self.now_ms) {
             Outcome::Reply(reply) => Some(reply),
             Outcome::Waits(wait) => {

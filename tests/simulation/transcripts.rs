@@ -18,10 +18,9 @@ use std::fmt::Write;
 use std::path::Path;
 
 use phean::broker::Settings;
-use phean::commands::Client;
 
 use super::reply::Value as Answer;
-use super::server::{Outcome, Server};
+use super::server::{Outcome, Sender, Server};
 use super::world::{Ended, Op, Place};
 
 const NOW_MS: u64 = 1_790_000_000_000;
@@ -54,8 +53,8 @@ impl Session {
                 let op = Op::SetText(Place::of(0, text(1).as_bytes()));
                 self.server.world.state.borrow_mut().execute(&op);
             }
-            "script" => self.send(Client { id: client, may_wait: false, in_script: true }, &words[1..]),
-            _ => self.send(Client { id: client, may_wait: true, in_script: false }, &words),
+            "script" => self.send(Sender { id: client, may_wait: false, in_script: true }, &words[1..]),
+            _ => self.send(Sender { id: client, may_wait: true, in_script: false }, &words),
         }
         self.sleep();
     }
@@ -72,7 +71,7 @@ impl Session {
         }
     }
 
-    fn send(&mut self, client: Client, args: &[Vec<u8>]) {
+    fn send(&mut self, client: Sender, args: &[Vec<u8>]) {
         match self.server.run(client, 0, args, self.now_ms) {
             Outcome::Reply(Answer::Map(values)) => {
                 for pair in values.chunks(2) {

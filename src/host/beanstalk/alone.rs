@@ -116,7 +116,7 @@ impl State {
         if self.broker.has_deliveries() {
             let (broker, means) = self.parts();
             // Outside of a command, changes would be replicated in any case.
-            let mut world = RedisWorld::of_port(ctx, flags, means, last);
+            let mut world = RedisWorld::of_port(ctx, means, last);
             broker.deliver(&mut world, now_ms());
             last = world.take_last();
         }

@@ -64,7 +64,7 @@ impl State {
             }
             if !connection.broken {
                 let (broker, means) = self.parts();
-                let mut world = RedisWorld::of_port(ctx, flags, means, std::mem::take(last));
+                let mut world = RedisWorld::of_port(ctx, means, std::mem::take(last));
                 port.run(&mut connection.session, broker, &mut world, &mut gates, at_ms);
                 *last = world.take_last();
             }
