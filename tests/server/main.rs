@@ -34,6 +34,7 @@ mod hostile;
 mod keyspace;
 mod leaks;
 mod looking;
+mod neighbours;
 mod persistence;
 mod raw;
 mod replication;
