@@ -11,13 +11,14 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeSet, BinaryHeap};
 
 use super::event::States;
 use super::job::{Job, Reservation, State};
 #[cfg(doc)]
 use super::segment::SLOTS_MAX;
 use super::segment::{Changed, Chunk, FEW, NO_KEY, Segment, Shape};
+use super::segments::Segments;
 
 /// The orders in which jobs are taken. Jobs with the same key are taken by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,11 +119,14 @@ impl Counts {
     }
 }
 
+/// What stands for the first entry of an order that has none: no segment begins at this id.
+const NOWHERE: (u64, u64) = (NO_KEY, u64::MAX);
+
 pub(super) struct Jobs {
-    segments: BTreeMap<u64, Box<Segment>>,
+    segments: Segments,
     orders: [BTreeSet<(u64, u64)>; ORDERS],
-    /// The smallest key of each order; [`NO_KEY`] where there is none.
-    first_keys: [u64; ORDERS],
+    /// The first entry of each order; [`NOWHERE`] where there is none.
+    firsts: [(u64, u64); ORDERS],
     counts: Counts,
     bytes: usize,
     /// An emptied segment, kept for a tube that keeps running empty.
@@ -132,9 +136,9 @@ pub(super) struct Jobs {
 impl Default for Jobs {
     fn default() -> Jobs {
         Jobs {
-            segments: BTreeMap::new(),
+            segments: Segments::default(),
             orders: Default::default(),
-            first_keys: [NO_KEY; ORDERS],
+            firsts: [NOWHERE; ORDERS],
             counts: Counts::default(),
             bytes: 0,
             spare: None,
@@ -142,22 +146,13 @@ impl Default for Jobs {
     }
 }
 
-/// As [`Jobs::segment_of`], to change it.
-fn segment_of_mut(segments: &mut BTreeMap<u64, Box<Segment>>, id: u64) -> Option<&mut Segment> {
-    let (_, first) = segments.first_key_value()?;
-    if id <= first.last_id() {
-        return segments.first_entry().map(|first| &mut **first.into_mut());
-    }
-    segments.range_mut(..=id).next_back().map(|(_, segment)| &mut **segment)
-}
-
 impl Clone for Jobs {
     fn clone(&self) -> Jobs {
         let segments = self.segments.clone();
         // A copied segment has no room to spare, so it is smaller.
-        let bytes = segments.values().map(|segment| segment.bytes()).sum();
-        let (orders, first_keys) = (self.orders.clone(), self.first_keys);
-        Jobs { segments, orders, first_keys, counts: self.counts, bytes, spare: None }
+        let bytes = segments.iter().map(|segment| segment.bytes()).sum();
+        let (orders, firsts) = (self.orders.clone(), self.firsts);
+        Jobs { segments, orders, firsts, counts: self.counts, bytes, spare: None }
     }
 }
 
@@ -180,10 +175,9 @@ impl Jobs {
     /// Appends a ready job without history. Its id must be above every id in the tube.
     pub(super) fn put(&mut self, id: u64, created_ms: u64, pri: u32, ttr_ms: u64, body: &[u8]) {
         self.counts.add(State::Ready, pri);
-        if let Some(mut last) = self.segments.last_entry()
-            && last.get().fits(id, created_ms, body.len())
+        if let Some(segment) = self.segments.last_mut()
+            && segment.fits(id, created_ms, body.len())
         {
-            let segment = last.get_mut();
             let before = segment.key(Order::Ready);
             self.bytes += segment.push(id, created_ms, pri, ttr_ms, body);
             let (base, after) = (segment.base_id(), segment.key(Order::Ready));
@@ -211,7 +205,7 @@ impl Jobs {
         self.seal_last();
         let mut segment = self.spare.take().unwrap_or_else(|| Box::new(Segment::new(id, created_ms)));
         segment.start(id, created_ms);
-        if let Some((_, last)) = self.segments.last_key_value() {
+        if let Some(last) = self.segments.last() {
             segment.make_room_like(last, body_len);
         }
         push(&mut segment);
@@ -220,27 +214,27 @@ impl Jobs {
 
     /// Gives back what room the last segment has to spare.
     fn seal_last(&mut self) {
-        if let Some(mut last) = self.segments.last_entry() {
-            let bytes = last.get().bytes();
-            last.get_mut().seal();
-            self.bytes = self.bytes + last.get().bytes() - bytes;
+        if let Some(last) = self.segments.last_mut() {
+            let bytes = last.bytes();
+            last.seal();
+            self.bytes = self.bytes + last.bytes() - bytes;
         }
     }
 
     /// The last segment that is left does not keep room for several large bodies.
     fn shrink_lonely(&mut self) {
-        let Some((base, segment)) = self.segments.first_key_value() else { return };
+        let Some(segment) = self.segments.first() else { return };
         if self.segments.len() > 1 || !segment.has_large_room() {
             return;
         }
-        if segment.is_wasteful() { self.tidy(*base) } else { self.seal_last() }
+        if segment.is_wasteful() { self.tidy(segment.base_id()) } else { self.seal_last() }
     }
 
     /// Appends a segment. Its ids must be above every id in the tube.
     pub(super) fn append_segment(&mut self, mut segment: Segment) {
         self.counts.plus(&segment.count());
-        let last = self.segments.last_key_value();
-        if let Some(last) = last.filter(|(_, last)| last.can_absorb(&segment)).map(|(base, _)| *base)
+        let last = self.segments.last().filter(|last| last.can_absorb(&segment));
+        if let Some(last) = last.map(Segment::base_id)
             && let Some(mut last) = self.take_segment(last)
         {
             last.absorb(&segment);
@@ -252,11 +246,11 @@ impl Jobs {
     fn insert(&mut self, segment: Box<Segment>) {
         self.bytes += segment.bytes();
         self.reorder(segment.base_id(), [NO_KEY; ORDERS], segment.keys());
-        self.segments.insert(segment.base_id(), segment);
+        self.segments.insert(segment);
     }
 
     fn take_segment(&mut self, base: u64) -> Option<Box<Segment>> {
-        let segment = self.segments.remove(&base)?;
+        let segment = self.segments.remove(base)?;
         self.bytes -= segment.bytes();
         self.reorder(base, segment.keys(), [NO_KEY; ORDERS]);
         Some(segment)
@@ -265,6 +259,13 @@ impl Jobs {
     /// Moves a segment within the orders where its smallest key changed.
     #[inline]
     fn reorder(&mut self, base: u64, before: [u64; ORDERS], after: [u64; ORDERS]) {
+        if before != after {
+            self.reorder_each(base, before, after);
+        }
+    }
+
+    #[inline(never)]
+    fn reorder_each(&mut self, base: u64, before: [u64; ORDERS], after: [u64; ORDERS]) {
         for order in Order::ALL {
             let (before, after) = (before[order as usize], after[order as usize]);
             if before != after {
@@ -275,7 +276,7 @@ impl Jobs {
 
     /// Moves a segment within one order, where its smallest key went from `before` to `after`.
     fn reorder_in(&mut self, order: Order, base: u64, before: u64, after: u64) {
-        let first_key = &mut self.first_keys[order as usize];
+        let first = &mut self.firsts[order as usize];
         let order = &mut self.orders[order as usize];
         if before != NO_KEY {
             order.remove(&(before, base));
@@ -283,46 +284,36 @@ impl Jobs {
         if after != NO_KEY {
             order.insert((after, base));
         }
-        *first_key = order.first().map_or(NO_KEY, |(key, _)| *key);
-    }
-
-    /// The segment that holds the job `id`, if any does. Jobs mostly go in the order of their ids, so the first
-    /// segment is asked first: that saves most ways down the tree.
-    fn segment_of(&self, id: u64) -> Option<&Segment> {
-        let (_, first) = self.segments.first_key_value()?;
-        if id <= first.last_id() {
-            return Some(first);
-        }
-        self.segments.range(..=id).next_back().map(|(_, segment)| &**segment)
+        *first = order.first().copied().unwrap_or(NOWHERE);
     }
 
     /// The job `id`.
     pub(super) fn get(&self, id: u64) -> Option<Job<'_>> {
-        let segment = self.segment_of(id)?;
+        let segment = self.segments.of(id)?;
         segment.find(id).map(|slot| segment.job(slot))
     }
 
     /// Whether there is a job `id`.
     pub(super) fn has(&self, id: u64) -> bool {
-        self.segment_of(id).is_some_and(|segment| segment.find(id).is_some())
+        self.segments.of(id).is_some_and(|segment| segment.find(id).is_some())
     }
 
     /// Whether the reservation `n` of the job `id` holds at `now_ms`.
     pub(super) fn is_held(&self, id: u64, n: u64, now_ms: u64) -> bool {
-        let segment = self.segment_of(id);
+        let segment = self.segments.of(id);
         segment.is_some_and(|segment| segment.find(id).is_some_and(|slot| segment.is_held(slot, n, now_ms)))
     }
 
     /// The reservation of the job `id`.
     pub(super) fn reservation(&self, id: u64) -> Option<Reservation> {
-        let segment = self.segment_of(id)?;
+        let segment = self.segments.of(id)?;
         segment.find(id).and_then(|slot| segment.reservation(slot))
     }
 
     /// Changes the job `id`; `false` if there is none.
     #[inline]
     pub(super) fn update(&mut self, id: u64, change: impl FnOnce(&mut Shape)) -> bool {
-        let Some(segment) = segment_of_mut(&mut self.segments, id) else { return false };
+        let Some(segment) = self.segments.of_mut(id) else { return false };
         let Some(slot) = segment.find(id) else { return false };
         let before = segment.keys();
         let Changed { old, new, grown } = segment.update(slot, change);
@@ -336,7 +327,7 @@ impl Jobs {
 
     /// Deletes the job `id`; `false` if there is none.
     pub(super) fn remove(&mut self, id: u64) -> bool {
-        let Some(segment) = segment_of_mut(&mut self.segments, id) else { return false };
+        let Some(segment) = self.segments.of_mut(id) else { return false };
         let Some(slot) = segment.find(id) else { return false };
         let before = segment.keys();
         let (state, pri, grown) = segment.remove(slot);
@@ -363,7 +354,7 @@ impl Jobs {
     /// Whether a segment that is emptied in order may be wasteful until it is empty. The first one mostly goes whole
     /// before long, so one for each tube may, unless large bodies in it make up much of the tube.
     fn may_wait(&self, base: u64, is_large: bool) -> bool {
-        let is_first = self.segments.first_key_value().is_some_and(|(first, _)| *first == base);
+        let is_first = self.segments.first().is_some_and(|first| first.base_id() == base);
         is_first && (!is_large || self.segments.len() > FEW)
     }
 
@@ -372,16 +363,16 @@ impl Jobs {
     fn tidy(&mut self, base: u64) {
         let Some(segment) = self.take_segment(base) else { return };
         let mut packed = segment.packed();
-        let before = self.segments.range(..base).next_back();
-        if let Some(before) = before.filter(|(_, before)| before.can_absorb(&packed)).map(|(base, _)| *base)
+        let before = self.segments.before(base).filter(|before| before.can_absorb(&packed));
+        if let Some(before) = before.map(Segment::base_id)
             && let Some(before) = self.take_segment(before)
         {
             let mut merged = before.packed();
             merged.absorb(&packed);
             packed = merged;
         }
-        let next = self.segments.range(base..).next();
-        if let Some(next) = next.filter(|(_, next)| packed.can_absorb(next)).map(|(base, _)| *base)
+        let next = self.segments.after(base).filter(|next| packed.can_absorb(next));
+        if let Some(next) = next.map(Segment::base_id)
             && let Some(next) = self.take_segment(next)
         {
             packed.absorb(&next);
@@ -391,7 +382,7 @@ impl Jobs {
 
     /// The first job in an order.
     pub(super) fn first(&self, order: Order) -> Option<Job<'_>> {
-        let (_, base) = self.orders[order as usize].first()?;
+        let (_, base) = self.firsts[order as usize];
         let segment = self.segments.get(base)?;
         segment.first(order).map(|slot| segment.job(slot))
     }
@@ -399,7 +390,7 @@ impl Jobs {
     /// The smallest key in an order: a priority, a time, or a burial's number; [`NO_KEY`] where there is none.
     #[inline]
     pub(super) fn first_key(&self, order: Order) -> u64 {
-        self.first_keys[order as usize]
+        self.firsts[order as usize].0
     }
 
     /// The ids of the first `count` jobs in an order. Costs O(count) looks at segments at most.
@@ -412,7 +403,7 @@ impl Jobs {
             while let Some(entry) =
                 segments.next_if(|entry| waiting.peek().is_none_or(|Reverse(w)| *entry <= w))
             {
-                let Some(segment) = self.segments.get(&entry.1) else { continue };
+                let Some(segment) = self.segments.get(entry.1) else { continue };
                 waiting.extend(
                     segment.entries(order).into_iter().map(|(key, slot)| Reverse((key, segment.id(slot)))),
                 );
@@ -425,18 +416,14 @@ impl Jobs {
 
     /// The jobs with an id of at least `id`, by id.
     pub(super) fn from(&self, id: u64) -> impl Iterator<Item = Job<'_>> {
-        self.segments_from(id)
+        self.segments
+            .from(id)
             .flat_map(move |segment| segment.living_from(id).map(move |slot| segment.job(slot)))
-    }
-
-    fn segments_from(&self, id: u64) -> impl Iterator<Item = &Segment> {
-        let base = self.segments.range(..=id).next_back().map_or(id, |(base, _)| *base);
-        self.segments.range(base..).map(|(_, segment)| &**segment)
     }
 
     /// All jobs, as a snapshot holds them, with their bodies.
     pub(super) fn chunks(&self) -> impl Iterator<Item = (Chunk<'static>, Cow<'_, [u8]>)> {
-        self.segments.values().map(|segment| segment.chunk())
+        self.segments.iter().map(|segment| segment.chunk())
     }
 
     /// Walks over the jobs with an id of at least `id`, by id, for at most `count` steps, and gives those in
@@ -450,7 +437,7 @@ impl Jobs {
         mut visit: impl FnMut(&Job<'_>),
     ) -> Option<u64> {
         let mut steps = 0;
-        for segment in self.segments_from(id) {
+        for segment in self.segments.from(id) {
             if state.is_some_and(|state| segment.keys()[Order::of(state) as usize] == NO_KEY) {
                 if steps >= count {
                     return Some(segment.base_id().max(id));
@@ -485,32 +472,32 @@ impl Jobs {
             }
             for order in Order::all_of(state) {
                 trash.orders[*order as usize] = std::mem::take(&mut self.orders[*order as usize]);
-                self.first_keys[*order as usize] = NO_KEY;
+                self.firsts[*order as usize] = NOWHERE;
             }
         }
         for base in cleared.intersection(&kept) {
-            let Some(segment) = self.segments.get_mut(base) else { continue };
+            let Some(segment) = self.segments.get_mut(*base) else { continue };
             let before = segment.bytes();
             segment.clear(states);
             if segment.is_nearly_empty() {
                 let packed = Box::new(segment.packed());
-                trash.segments.insert(*base, std::mem::replace(segment, packed));
+                trash.segments.insert(std::mem::replace(segment, packed));
             }
             self.bytes = self.bytes - before + segment.bytes();
         }
         let gone = cleared.difference(&kept);
         if cleared.len() < kept.len() {
             for base in gone {
-                let Some(segment) = self.segments.remove(base) else { continue };
+                let Some(segment) = self.segments.remove(*base) else { continue };
                 self.bytes -= segment.bytes();
-                trash.segments.insert(*base, segment);
+                trash.segments.insert(segment);
             }
         } else {
             // Most of the segments go: take all away, and the kept ones back.
             let mut old = std::mem::take(&mut self.segments);
-            self.segments = kept.iter().filter_map(|base| old.remove_entry(base)).collect();
-            self.bytes = self.segments.values().map(|segment| segment.bytes()).sum();
-            trash.segments.append(&mut old);
+            self.segments = kept.iter().filter_map(|base| old.remove(*base)).collect();
+            self.bytes = self.segments.iter().map(|segment| segment.bytes()).sum();
+            trash.segments.append(old);
         }
         self.shrink_lonely();
         trash
@@ -528,9 +515,11 @@ impl Jobs {
         let mut bytes = 0;
         let mut orders: [BTreeSet<(u64, u64)>; ORDERS] = Default::default();
         let mut last_id = 0;
-        for (base, segment) in &self.segments {
-            if *base != segment.base_id() || segment.live() == 0 {
-                return Err(format!("segment {base} is empty or misnamed"));
+        self.segments.check()?;
+        for segment in self.segments.iter() {
+            let base = segment.base_id();
+            if segment.live() == 0 {
+                return Err(format!("segment {base} is empty"));
             }
             bytes += segment.bytes();
             for order in Order::ALL {
@@ -539,14 +528,14 @@ impl Jobs {
                     return Err(format!("segment {base}: smallest key of {order:?} is {smallest}"));
                 }
                 if smallest != NO_KEY {
-                    orders[order as usize].insert((smallest, *base));
+                    orders[order as usize].insert((smallest, base));
                 }
             }
             let mut living = 0;
             let mut body_bytes = 0;
             for slot in segment.living_from(0) {
                 let job = segment.job(slot);
-                if job.id <= last_id || job.id < *base {
+                if job.id <= last_id || job.id < base {
                     return Err(format!("job {} stands after {last_id} in segment {base}", job.id));
                 }
                 last_id = job.id;
@@ -558,8 +547,8 @@ impl Jobs {
                 return Err(format!("segment {base} miscounts its living"));
             }
         }
-        let first_keys = orders.each_ref().map(|order| order.first().map_or(NO_KEY, |(key, _)| *key));
-        if orders != self.orders || first_keys != self.first_keys {
+        let firsts = orders.each_ref().map(|order| order.first().copied().unwrap_or(NOWHERE));
+        if orders != self.orders || firsts != self.firsts {
             return Err("an order names the wrong segments".to_string());
         }
         if counts != self.counts || bytes != self.bytes {

@@ -25,6 +25,7 @@
 //! | `time` | milliseconds, their limits, and six-byte integers |
 //! | `job` | a job, its states and what few jobs have |
 //! | `segment` | about a hundred jobs packed together, in memory and in a snapshot |
+//! | `segments` | a tube's segments, by their first ids |
 //! | `jobs` | all jobs of a tube, and the five orders they are taken in |
 //! | `event` | the changes |
 //! | `tube` | a tube: its jobs, pause, counters, deadlines |
@@ -41,6 +42,7 @@ mod event;
 mod job;
 mod jobs;
 mod segment;
+mod segments;
 #[cfg(test)]
 mod tests;
 mod time;

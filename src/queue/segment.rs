@@ -81,6 +81,16 @@ struct PackedReservation {
 }
 
 impl PackedReservation {
+    fn of(r: &Reservation) -> PackedReservation {
+        PackedReservation {
+            n: U48::new(r.n),
+            deadline_ms: U48::new(r.deadline_ms),
+            reserved_at_ms: U48::new(r.reserved_at_ms),
+            worker: U48::new(r.worker),
+            ttr_ms: U48::new(r.ttr_ms),
+        }
+    }
+
     fn get(self) -> Reservation {
         Reservation {
             n: self.n.get(),
@@ -104,21 +114,22 @@ struct Sparse<T> {
     entries: VecDeque<T>,
 }
 
+/// A slot as a bit.
+#[inline]
+fn bit(slot: usize) -> u128 {
+    1 << slot
+}
+
 impl<T: Copy> Sparse<T> {
     const fn new() -> Sparse<T> {
         Sparse { slots: 0, entries: VecDeque::new() }
     }
 
+    /// How many entries stand before that of the slot.
     #[inline]
-    fn has(&self, slot: usize) -> bool {
-        self.slots >> slot & 1 != 0
-    }
-
-    /// How many entries stand before that of `slot`.
-    #[inline]
-    fn position(&self, slot: usize) -> usize {
+    fn position(&self, bit: u128) -> usize {
         // Counting bits takes long where the processor may lack an instruction for it, and mostly it is an end.
-        match self.slots & ((1 << slot) - 1) {
+        match self.slots & (bit - 1) {
             0 => 0,
             before if before == self.slots => self.entries.len(),
             before => before.count_ones() as usize,
@@ -126,51 +137,55 @@ impl<T: Copy> Sparse<T> {
     }
 
     #[inline]
-    fn get(&self, slot: usize) -> Option<T> {
-        if self.has(slot) { self.entries.get(self.position(slot)).copied() } else { None }
+    fn get(&self, bit: u128) -> Option<T> {
+        if self.slots & bit == 0 { None } else { self.entries.get(self.position(bit)).copied() }
     }
 
-    /// Gives `slot` an entry, or takes it away. Returns by how many bytes the memory grew.
+    /// Gives the slot an entry, or takes it away, and adds to `grown` by how many bytes the memory grew.
     #[inline]
-    fn set(&mut self, slot: usize, value: Option<T>) -> isize {
+    fn set(&mut self, bit: u128, value: Option<T>, grown: &mut isize) {
         match value {
-            Some(value) => self.insert(slot, value),
-            None if self.has(slot) => self.remove(slot),
-            None => 0,
+            Some(value) => self.insert(bit, value, grown),
+            None => drop(self.take(bit, grown)),
         }
     }
 
-    fn insert(&mut self, slot: usize, value: T) -> isize {
-        let at = self.position(slot);
-        if self.has(slot) {
+    fn insert(&mut self, bit: u128, value: T, grown: &mut isize) {
+        let at = self.position(bit);
+        if self.slots & bit != 0 {
             self.entries[at] = value;
-            return 0;
+            return;
         }
-        let before = self.bytes();
         if self.entries.len() == self.entries.capacity() {
+            let before = self.bytes();
             self.entries.reserve_exact(self.entries.len().clamp(2, SLOTS_MAX / 4));
+            *grown += (self.bytes() - before) as isize;
         }
-        self.slots |= 1 << slot;
+        self.slots |= bit;
         if at == self.entries.len() {
             self.entries.push_back(value);
         } else {
             self.entries.insert(at, value);
         }
-        self.bytes() as isize - before as isize
     }
 
-    fn remove(&mut self, slot: usize) -> isize {
-        let before = self.bytes();
-        match self.position(slot) {
-            0 => drop(self.entries.pop_front()),
-            at => drop(self.entries.remove(at)),
+    /// Takes the entry of the slot away, and subtracts from `grown` by how many bytes the memory shrank.
+    #[inline]
+    fn take(&mut self, bit: u128, grown: &mut isize) -> Option<T> {
+        if self.slots & bit == 0 {
+            return None;
         }
-        self.slots &= !(1 << slot);
+        let entry = match self.position(bit) {
+            0 => self.entries.pop_front(),
+            at => self.entries.remove(at),
+        };
+        self.slots &= !bit;
         // Room is kept while there are others: jobs of a segment come and go together.
-        if self.entries.is_empty() && self.entries.capacity() > KEPT {
+        if self.slots == 0 && self.entries.capacity() > KEPT {
+            *grown -= self.bytes() as isize;
             self.entries = VecDeque::new();
         }
-        self.bytes() as isize - before as isize
+        entry
     }
 
     /// Takes all entries away, and keeps room for a few.
@@ -193,7 +208,7 @@ impl<T: Copy> Sparse<T> {
 
     /// The entries as they stand once there are no slots but the `living`, in which all of them are.
     fn among(&self, living: u128) -> Sparse<T> {
-        let place = |slot: usize| (living & ((1 << slot) - 1)).count_ones();
+        let place = |slot: usize| (living & (bit(slot) - 1)).count_ones();
         let slots = Bits(self.slots).fold(0, |slots, slot| slots | 1 << place(slot));
         Sparse { slots, entries: self.entries.clone() }
     }
@@ -408,7 +423,7 @@ impl Segment {
         });
         self.pris.push(pri);
         self.live += 1;
-        self.ready |= 1 << slot;
+        self.ready |= bit(slot);
         let key = &mut self.keys[Order::Ready as usize];
         *key = (*key).min(u64::from(pri));
         grown
@@ -485,32 +500,23 @@ impl Segment {
     /// What can change about the living job in `slot`.
     #[inline(always)]
     pub(super) fn shape(&self, slot: usize) -> Shape {
-        let state = self.state(slot).unwrap_or(State::Ready);
-        let timing = match self.timings.get(slot) {
-            Some(t) => t.get(),
-            None => Timing { at: self.implied_at(slot, state), delay_ms: 0 },
-        };
-        let reservation = self.reservation(slot).unwrap_or_default();
-        let history = self.histories.get(slot).unwrap_or_default();
+        let (state, bit) = (self.state(slot).unwrap_or(State::Ready), bit(slot));
+        let timing = self.timing(slot, bit, state);
+        let reservation = self.reservations.get(bit).map(PackedReservation::get).unwrap_or_default();
+        let history = self.histories.get(bit).unwrap_or_default();
         Shape { pri: self.pris[slot], state, timing, reservation, history }
     }
 
     /// Whether the reservation `n` of the job in `slot` holds at `now_ms`.
     #[inline]
     pub(super) fn is_held(&self, slot: usize, n: u64, now_ms: u64) -> bool {
-        self.reservations.get(slot).is_some_and(|r| r.n.get() == n && r.deadline_ms.get() > now_ms)
+        self.reservations.get(bit(slot)).is_some_and(|r| r.n.get() == n && r.deadline_ms.get() > now_ms)
     }
 
     /// The reservation of the job in `slot`, if it is reserved.
     #[inline]
     pub(super) fn reservation(&self, slot: usize) -> Option<Reservation> {
-        self.reservations.get(slot).map(|r| Reservation {
-            n: r.n.get(),
-            deadline_ms: r.deadline_ms.get(),
-            reserved_at_ms: r.reserved_at_ms.get(),
-            worker: r.worker.get(),
-            ttr_ms: r.ttr_ms.get(),
-        })
+        self.reservations.get(bit(slot)).map(PackedReservation::get)
     }
 
     /// [`Timing::at`] of a job that has no entry of its own.
@@ -520,17 +526,25 @@ impl Segment {
 
     /// The living job in `slot`.
     pub(super) fn job(&self, slot: usize) -> Job<'_> {
-        let shape = self.shape(slot);
+        let (state, bit) = (self.state(slot).unwrap_or(State::Ready), bit(slot));
         Job {
             id: self.id(slot),
-            pri: shape.pri,
+            pri: self.pris[slot],
             created_ms: self.created_ms(slot),
             ttr_ms: self.slots[slot].ttr_ms.get(),
-            state: shape.state,
-            timing: shape.timing,
-            reservation: (shape.state == State::Reserved).then_some(shape.reservation),
-            history: shape.history,
+            state,
+            timing: self.timing(slot, bit, state),
+            reservation: self.reservations.get(bit).map(PackedReservation::get),
+            history: self.histories.get(bit).unwrap_or_default(),
             body: &self.bodies[self.body_range(slot)],
+        }
+    }
+
+    #[inline]
+    fn timing(&self, slot: usize, bit: u128, state: State) -> Timing {
+        match self.timings.get(bit) {
+            Some(timing) => timing.get(),
+            None => Timing { at: self.implied_at(slot, state), delay_ms: 0 },
         }
     }
 
@@ -540,32 +554,30 @@ impl Segment {
         let old = self.shape(slot);
         let mut new = old;
         change(&mut new);
-        let mut grown = 0;
+        let (bit, mut grown) = (bit(slot), 0);
         self.pris[slot] = new.pri;
         self.slots[slot].state = new.state as u8;
-        if new.timing != old.timing || new.state != old.state {
+        let moves = new.state != old.state;
+        if moves || new.timing != old.timing {
             let implied = Timing { at: self.implied_at(slot, new.state), delay_ms: 0 };
             let packed =
                 PackedTiming { at: U48::new(new.timing.at), delay_ms: U48::new(new.timing.delay_ms) };
             // Two orders are read from these entries, so that their jobs must have one.
             let is_ordered = matches!(new.state, State::Delayed | State::Buried);
-            grown += self.timings.set(slot, (is_ordered || new.timing != implied).then_some(packed));
+            let has_one = is_ordered || new.timing != implied;
+            self.timings.set(bit, has_one.then_some(packed), &mut grown);
         }
-        if new.reservation != old.reservation || new.state != old.state {
-            let r = new.reservation;
-            let packed = PackedReservation {
-                n: U48::new(r.n),
-                deadline_ms: U48::new(r.deadline_ms),
-                reserved_at_ms: U48::new(r.reserved_at_ms),
-                worker: U48::new(r.worker),
-                ttr_ms: U48::new(r.ttr_ms),
-            };
-            grown += self.reservations.set(slot, (new.state == State::Reserved).then_some(packed));
+        if moves || new.reservation != old.reservation {
+            let packed = PackedReservation::of(&new.reservation);
+            self.reservations.set(bit, (new.state == State::Reserved).then_some(packed), &mut grown);
         }
         if new.history != old.history {
-            grown += self.histories.set(slot, (new.history != History::default()).then_some(new.history));
+            let has_one = new.history != History::default();
+            self.histories.set(bit, has_one.then_some(new.history), &mut grown);
         }
-        self.mark_ready(slot, new.state == State::Ready);
+        if moves {
+            self.mark_ready(bit, new.state == State::Ready);
+        }
         if old.place() != new.place() {
             self.enter(new.place());
             self.leave(old.place());
@@ -573,37 +585,35 @@ impl Segment {
         Changed { old, new, grown }
     }
 
-    fn place(&self, slot: usize, state: State) -> Place {
-        let (key, held) = match state {
-            State::Ready => (u64::from(self.pris[slot]), NO_KEY),
-            State::Delayed | State::Buried => (self.timings.get(slot).map_or(NO_KEY, |t| t.at.get()), NO_KEY),
-            State::Reserved => {
-                let reservation = self.reservations.get(slot);
-                reservation.map_or((NO_KEY, NO_KEY), |r| (r.deadline_ms.get(), r.reserved_at_ms.get()))
-            }
-        };
-        Place { state, key, held }
-    }
-
     /// Deletes the living job in `slot`. Returns its state and priority, and by how many bytes the memory grew.
     pub(super) fn remove(&mut self, slot: usize) -> (State, u32, isize) {
         let state = self.state(slot).unwrap_or(State::Ready);
-        let place = self.place(slot, state);
+        let pri = self.pris[slot];
+        let (bit, mut grown) = (bit(slot), 0);
+        let timing = self.timings.take(bit, &mut grown);
+        let reservation = self.reservations.take(bit, &mut grown);
+        self.histories.take(bit, &mut grown);
         self.slots[slot].state = DEAD;
-        let grown =
-            self.timings.set(slot, None) + self.reservations.set(slot, None) + self.histories.set(slot, None);
         self.live -= 1;
         self.dead_bytes += self.body_range(slot).len();
         while self.slots.get(self.dead_first).is_some_and(|slot| slot.state == DEAD) {
             self.dead_first += 1;
         }
-        self.mark_ready(slot, false);
-        self.leave(place);
-        (state, self.pris[slot], grown)
+        self.mark_ready(bit, false);
+        match (state, timing, reservation) {
+            (State::Ready, ..) => self.leave_order(Order::Ready, u64::from(pri)),
+            (State::Reserved, _, Some(reservation)) => {
+                self.leave_order(Order::Deadline, reservation.deadline_ms.get());
+                self.leave_order(Order::Held, reservation.reserved_at_ms.get());
+            }
+            (_, Some(timing), _) => self.leave_order(Order::of(state), timing.at.get()),
+            _ => {}
+        }
+        (state, pri, grown)
     }
 
-    fn mark_ready(&mut self, slot: usize, ready: bool) {
-        self.ready = self.ready & !(1 << slot) | u128::from(ready) << slot;
+    fn mark_ready(&mut self, bit: u128, ready: bool) {
+        self.ready = if ready { self.ready | bit } else { self.ready & !bit };
     }
 
     /// Keeps the smallest keys true after a job came to a place.
@@ -725,7 +735,7 @@ impl Segment {
         match state {
             State::Ready => self.ready,
             State::Reserved => self.reservations.slots,
-            State::Delayed | State::Buried => self.timed(state).fold(0, |slots, (_, slot)| slots | 1 << slot),
+            State::Delayed | State::Buried => self.timed(state).fold(0, |slots, (_, slot)| slots | bit(slot)),
         }
     }
 
@@ -748,7 +758,7 @@ impl Segment {
             packed.bodies.extend_from_slice(&self.bodies[self.body_range(slot)]);
             packed.slots.push(Slot { start, ..self.slots[slot].clone() });
             packed.pris.push(self.pris[slot]);
-            living |= 1 << slot;
+            living |= bit(slot);
         }
         packed.timings = self.timings.among(living);
         packed.reservations = self.reservations.among(living);

@@ -11,7 +11,7 @@ use super::super::job::{History, ID_MAX, Job, Reservation, State, Timing};
 use super::super::jobs::{Counts, Order};
 use super::super::time::{DURATION_MAX_MS, TIME_MAX_MS, U48};
 use super::room::BODIES_MAX;
-use super::{PackedReservation, PackedTiming, SLOTS_MAX, Segment, Slot, Sparse};
+use super::{PackedReservation, PackedTiming, SLOTS_MAX, Segment, Slot, Sparse, bit};
 
 /// One value for each job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -287,7 +287,7 @@ impl Segment {
             return Vec::new();
         }
         let living = self.living_from(0).enumerate();
-        living.filter_map(|(job, slot)| Some((job as u8, unpack(sparse.get(slot)?)))).collect()
+        living.filter_map(|(job, slot)| Some((job as u8, unpack(sparse.get(bit(slot))?)))).collect()
     }
 
     /// A segment of a chunk's jobs, each checked, and the number of the last burial among them.
