@@ -24,17 +24,9 @@ impl Tube {
                 }
             }
             Change::Reserve { id, n, worker, ttr_ms } => {
-                self.jobs.update(id, |job| {
-                    job.state = State::Reserved;
-                    job.timing.at = 0;
-                    job.reservation = Reservation {
-                        n,
-                        deadline_ms: at_ms.saturating_add(ttr_ms),
-                        reserved_at_ms: at_ms,
-                        worker,
-                        ttr_ms,
-                    };
-                });
+                let deadline_ms = at_ms.saturating_add(ttr_ms);
+                let reservation = Reservation { n, deadline_ms, reserved_at_ms: at_ms, worker, ttr_ms };
+                self.jobs.reserve(id, &reservation);
             }
             Change::Delete { id } => {
                 self.jobs.remove(id);

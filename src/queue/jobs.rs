@@ -325,6 +325,33 @@ impl Jobs {
         true
     }
 
+    /// Hands the job `id` to a worker; `false` if there is none.
+    #[inline]
+    pub(super) fn reserve(&mut self, id: u64, reservation: &Reservation) -> bool {
+        let Some(segment) = self.segments.of_mut(id) else { return false };
+        let Some(slot) = segment.find(id) else { return false };
+        let before = segment.keys();
+        let Some((pri, grown)) = segment.reserve(slot, reservation) else {
+            return self.reserve_any(id, reservation);
+        };
+        self.bytes = self.bytes.wrapping_add_signed(grown);
+        let (base, after) = (segment.base_id(), segment.keys());
+        self.reorder(base, before, after);
+        self.counts.take(State::Ready, pri);
+        self.counts.add(State::Reserved, pri);
+        true
+    }
+
+    /// As [`Jobs::reserve`], whatever the job has been through.
+    #[cold]
+    fn reserve_any(&mut self, id: u64, reservation: &Reservation) -> bool {
+        self.update(id, |job| {
+            job.state = State::Reserved;
+            job.timing.at = 0;
+            job.reservation = *reservation;
+        })
+    }
+
     /// Deletes the job `id`; `false` if there is none.
     pub(super) fn remove(&mut self, id: u64) -> bool {
         let Some(segment) = self.segments.of_mut(id) else { return false };

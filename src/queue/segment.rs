@@ -172,9 +172,11 @@ impl<T: Copy> Sparse<T> {
     /// Takes the entry of the slot away, and subtracts from `grown` by how many bytes the memory shrank.
     #[inline]
     fn take(&mut self, bit: u128, grown: &mut isize) -> Option<T> {
-        if self.slots & bit == 0 {
-            return None;
-        }
+        if self.slots & bit == 0 { None } else { self.take_out(bit, grown) }
+    }
+
+    #[inline(never)]
+    fn take_out(&mut self, bit: u128, grown: &mut isize) -> Option<T> {
         let entry = match self.position(bit) {
             0 => self.entries.pop_front(),
             at => self.entries.remove(at),
@@ -424,8 +426,7 @@ impl Segment {
         self.pris.push(pri);
         self.live += 1;
         self.ready |= bit(slot);
-        let key = &mut self.keys[Order::Ready as usize];
-        *key = (*key).min(u64::from(pri));
+        self.enter_order(Order::Ready, u64::from(pri));
         grown
     }
 
@@ -585,6 +586,25 @@ impl Segment {
         Changed { old, new, grown }
     }
 
+    /// Hands the job in `slot` to a worker, as [`Segment::update`] would, if it is ready and has been since it was put or
+    /// without a delay: then nothing but the reservation need be written down. Returns the job's priority and by how many
+    /// bytes the memory grew; `None` if this is not such a job.
+    #[inline]
+    pub(super) fn reserve(&mut self, slot: usize, reservation: &Reservation) -> Option<(u32, isize)> {
+        let (bit, mut grown) = (bit(slot), 0);
+        if self.ready & bit == 0 || self.timings.slots & bit != 0 {
+            return None;
+        }
+        self.slots[slot].state = State::Reserved as u8;
+        self.ready &= !bit;
+        self.reservations.insert(bit, PackedReservation::of(reservation), &mut grown);
+        self.enter_order(Order::Deadline, reservation.deadline_ms);
+        self.enter_order(Order::Held, reservation.reserved_at_ms);
+        let pri = self.pris[slot];
+        self.leave_order(Order::Ready, u64::from(pri));
+        Some((pri, grown))
+    }
+
     /// Deletes the living job in `slot`. Returns its state and priority, and by how many bytes the memory grew.
     pub(super) fn remove(&mut self, slot: usize) -> (State, u32, isize) {
         let state = self.state(slot).unwrap_or(State::Ready);
@@ -619,10 +639,14 @@ impl Segment {
     /// Keeps the smallest keys true after a job came to a place.
     #[inline]
     fn enter(&mut self, place: Place) {
-        let key = &mut self.keys[Order::of(place.state) as usize];
-        *key = (*key).min(place.key);
-        let key = &mut self.keys[Order::Held as usize];
-        *key = (*key).min(place.held);
+        self.enter_order(Order::of(place.state), place.key);
+        self.enter_order(Order::Held, place.held);
+    }
+
+    #[inline]
+    fn enter_order(&mut self, order: Order, key: u64) {
+        let smallest = &mut self.keys[order as usize];
+        *smallest = (*smallest).min(key);
     }
 
     /// Keeps the smallest keys true after a job left its place.
