@@ -53,7 +53,7 @@ impl Broker {
     /// again.
     pub fn deliver<W: World>(&mut self, world: &mut W, now_ms: u64) {
         self.catch_up(world);
-        while let Some((number, wait, grant)) = self.line.next_granted() {
+        while let Some((number, wait, grant)) = self.line.take_granted() {
             let known = wait.wide.as_ref().and_then(|_| self.wide_number(wait.db, &grant.name));
             if self.names.db_of(grant.uid) != Some(wait.db) || !wait.is_for(&grant.name, known) {
                 self.take_back(&grant);
@@ -63,12 +63,23 @@ impl Broker {
             }
             let key = world.open(wait.db, &grant.name, Access::Look).ok();
             let tube = key.as_ref().and_then(Key::tube);
-            let jobs: Vec<Job<'_>> = match tube {
-                Some(tube) => {
-                    let leases = grant.jobs.iter().map(|(id, n)| Handle::lease(*id, *n));
-                    leases.filter_map(|lease| decide::named(tube, lease, now_ms)).collect()
+            let named = |(id, n): &(u64, u64)| decide::named(tube?, Handle::lease(*id, *n), now_ms);
+            // Mostly it is a single job, which needs no memory.
+            let (one, several): (Option<Job<'_>>, Vec<Job<'_>>);
+            let jobs = match (tube, &*grant.jobs) {
+                (Some(_), [job]) => {
+                    one = named(job);
+                    one.as_slice()
                 }
-                None => grant.copies.iter().filter(|copy| copy.is_held(now_ms)).map(Copied::job).collect(),
+                (Some(_), jobs) => {
+                    several = jobs.iter().filter_map(named).collect();
+                    &several
+                }
+                (None, _) => {
+                    let held = grant.copies.iter().filter(|copy| copy.is_held(now_ms));
+                    several = held.map(Copied::job).collect();
+                    &several
+                }
             };
             if jobs.is_empty() {
                 drop(key);
@@ -77,18 +88,19 @@ impl Broker {
                 continue;
             }
             let may_have = world.may_have(number, wait.db, &grant.name);
-            let end = if may_have { End::Jobs(&grant.name, &jobs) } else { End::Denied };
+            let end = if may_have { End::Jobs(&grant.name, jobs) } else { End::Denied };
             world.end_wait(number, end);
-            let leases: Vec<(u64, Reservation)> =
-                jobs.iter().filter_map(|job| Some((job.id, job.reservation?))).collect();
-            drop(key);
             self.line.leave(number);
+            if may_have && !wait.bound {
+                continue;
+            }
+            let leases = jobs.iter().filter_map(|job| Some((job.id, job.reservation?)));
             for (id, Reservation { n, deadline_ms, .. }) in leases {
                 let (uid, name) = (grant.uid, grant.name.clone());
-                if !may_have {
-                    self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: false });
-                } else if wait.bound {
+                if may_have {
                     self.sessions.bind(wait.client, Bound { uid, name, id, n, deadline_ms });
+                } else {
+                    self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: false });
                 }
             }
         }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use super::deliver::Copied;
 use super::names::Name;
+use super::pairs::{Numbered, Pairs};
 use super::watched::Watched;
 
 /// What a waiter asked for.
@@ -61,17 +62,64 @@ struct Waiter {
     grant: Option<Grant>,
 }
 
+/// The lines of a database's tubes.
+#[derive(Default)]
+struct Lines {
+    /// Each is a set of (number, 0). Empty ones are kept for a while, as who finishes a job mostly waits again.
+    by_name: BTreeMap<Name, Pairs>,
+    /// How many are empty.
+    empty: usize,
+}
+
+/// So many empty lines are kept besides as many as are not empty.
+const EMPTY: usize = 16;
+
+impl Lines {
+    fn join(&mut self, name: &Name, number: u64) {
+        match self.by_name.get_mut(name) {
+            Some(line) => {
+                self.empty -= usize::from(line.is_empty());
+                line.insert(number, 0);
+            }
+            None => self.begin(name, number),
+        }
+    }
+
+    #[cold]
+    fn begin(&mut self, name: &Name, number: u64) {
+        self.by_name.entry(Rc::clone(name)).or_default().insert(number, 0);
+    }
+
+    fn leave(&mut self, name: &Name, number: u64) {
+        let Some(line) = self.by_name.get_mut(name) else { return };
+        if line.remove(number, 0) && line.is_empty() {
+            self.empty += 1;
+            if self.empty > EMPTY + self.by_name.len() / 2 {
+                self.forget_empty();
+            }
+        }
+    }
+
+    #[cold]
+    fn forget_empty(&mut self) {
+        self.by_name.retain(|_, line| !line.is_empty());
+        self.empty = 0;
+    }
+}
+
 /// All waiters.
 #[derive(Default)]
 pub struct Line {
-    waiters: BTreeMap<u64, Waiter>,
-    tubes: BTreeMap<u32, BTreeMap<Name, BTreeSet<u64>>>,
-    /// The wide waiters, by database.
-    wide: BTreeMap<u32, BTreeSet<u64>>,
-    ends: BTreeSet<(u64, u64)>,
-    granted: BTreeSet<u64>,
+    waiters: Numbered<Waiter>,
+    tubes: BTreeMap<u32, Lines>,
+    /// The wide waiters, by database: sets of (number, 0).
+    wide: BTreeMap<u32, Pairs>,
+    /// When each wait is over, and the waiter's number.
+    ends: Pairs,
+    /// Who is about to be told: (number, 0).
+    granted: Pairs,
     last: u64,
-    /// Whether somebody has come to wait.
+    /// Whether somebody has come to wait whose wait is over first.
     sooner: bool,
 }
 
@@ -91,17 +139,15 @@ impl Line {
 
     /// Lets a waiter stand in the lines of its tubes, at the place that its number gives it.
     fn stand(&mut self, number: u64) {
-        let Some(waiter) = self.waiters.get(&number) else { return };
+        let Some(waiter) = self.waiters.get(number) else { return };
         let wait = &waiter.wait;
-        let tubes = self.tubes.entry(wait.db).or_default();
-        for name in &wait.names {
-            tubes.entry(Rc::clone(name)).or_default().insert(number);
-        }
+        let lines = self.tubes.entry(wait.db).or_default();
+        wait.names.iter().for_each(|name| lines.join(name, number));
         if wait.wide.is_some() {
-            self.wide.entry(wait.db).or_default().insert(number);
+            self.wide.entry(wait.db).or_default().insert(number, 0);
         }
-        self.ends.insert((wait.until_ms, number));
-        self.sooner = true;
+        self.ends.insert(wait.until_ms, number);
+        self.sooner |= self.ends.first() == Some((wait.until_ms, number));
     }
 
     /// Whether a wait may be over sooner than when this was last asked.
@@ -111,48 +157,44 @@ impl Line {
 
     /// Takes a waiter out of all lines; it keeps its number.
     fn step_aside(&mut self, number: u64) {
-        let Some(waiter) = self.waiters.get(&number) else { return };
-        let wait = Rc::clone(&waiter.wait);
-        if let Some(tubes) = self.tubes.get_mut(&wait.db) {
-            for name in &wait.names {
-                if let Some(line) = tubes.get_mut(name) {
-                    line.remove(&number);
-                    if line.is_empty() {
-                        tubes.remove(name);
-                    }
-                }
-            }
+        let Some(Waiter { wait, .. }) = self.waiters.get(number) else { return };
+        if let Some(lines) = self.tubes.get_mut(&wait.db) {
+            wait.names.iter().for_each(|name| lines.leave(name, number));
         }
         if wait.wide.is_some()
             && let Some(wide) = self.wide.get_mut(&wait.db)
         {
-            wide.remove(&number);
+            wide.remove(number, 0);
             if wide.is_empty() {
                 self.wide.remove(&wait.db);
             }
         }
-        self.ends.remove(&(wait.until_ms, number));
+        self.ends.remove(wait.until_ms, number);
     }
 
     /// Takes a waiter away for good, and returns what was granted to it.
     pub fn leave(&mut self, number: u64) -> Option<(Rc<Wait>, Option<Grant>)> {
         // Who is about to be told stands in no line.
-        if !self.granted.remove(&number) {
+        if !self.granted.remove(number, 0) {
             self.step_aside(number);
         }
-        self.waiters.remove(&number).map(|waiter| (waiter.wait, waiter.grant))
+        self.waiters.remove(number).map(|waiter| (waiter.wait, waiter.grant))
     }
 
     /// The first in a tube's line. `number_of` tells by which number wide waiters know the tube, if any does.
     pub fn first(&self, db: u32, name: &[u8], number_of: Option<u32>) -> Option<(u64, Rc<Wait>)> {
-        let line = self.tubes.get(&db).and_then(|tubes| tubes.get(name));
-        let mut number = line.and_then(|line| line.first().copied());
+        let mut number = self.line_of(db, name).and_then(Pairs::first).map(|(number, _)| number);
         if !self.wide.is_empty() {
             let wide = self.wide_on(db, number_of).next();
             number = [number, wide].into_iter().flatten().min();
         }
         let number = number?;
-        self.waiters.get(&number).map(|waiter| (number, Rc::clone(&waiter.wait)))
+        self.waiters.get(number).map(|waiter| (number, Rc::clone(&waiter.wait)))
+    }
+
+    /// Those who wait on a tube, but for wide waiters, if there were any lately.
+    fn line_of(&self, db: u32, name: &[u8]) -> Option<&Pairs> {
+        self.tubes.get(&db)?.by_name.get(name)
     }
 
     /// The wide waiters that watch the tube of this number, in the order in which they came.
@@ -160,8 +202,8 @@ impl Line {
         let watches = move |wait: &Wait| {
             wait.wide.as_ref().zip(number).is_some_and(|(wide, number)| wide.is_marked(number))
         };
-        let waiters = self.wide.get(&db).into_iter().flatten();
-        waiters.copied().filter(move |waiter| self.waiters.get(waiter).is_some_and(|w| watches(&w.wait)))
+        let waiters = self.wide.get(&db).into_iter().flat_map(Pairs::iter).map(|(number, _)| number);
+        waiters.filter(move |waiter| self.waiters.get(*waiter).is_some_and(|w| watches(&w.wait)))
     }
 
     /// Whether there are wide waiters.
@@ -171,22 +213,24 @@ impl Line {
 
     /// How many stand in a tube's line, which wide waiters know by this number.
     pub fn waiting_on(&self, db: u32, name: &[u8], number: Option<u32>) -> usize {
-        let narrow = self.tubes.get(&db).and_then(|tubes| tubes.get(name)).map_or(0, BTreeSet::len);
+        let narrow = self.line_of(db, name).map_or(0, Pairs::len);
         if self.wide.is_empty() { narrow } else { narrow + self.wide_on(db, number).count() }
     }
 
     /// The tubes of a database that somebody waits on. O(n) for all of them, those of wide waiters included.
     pub fn tubes_waited_on(&self, db: u32) -> BTreeSet<Name> {
-        let narrow = self.tubes.get(&db).into_iter().flat_map(|tubes| tubes.keys().cloned());
-        let waiters = self.wide.get(&db).into_iter().flatten().filter_map(|number| self.waiters.get(number));
+        let lines = self.tubes.get(&db).into_iter().flat_map(|lines| &lines.by_name);
+        let narrow = lines.filter(|(_, line)| !line.is_empty()).map(|(name, _)| Rc::clone(name));
+        let wide = self.wide.get(&db).into_iter().flat_map(Pairs::iter);
+        let waiters = wide.filter_map(|(number, _)| self.waiters.get(number));
         let wide = waiters.filter_map(|waiter| waiter.wait.wide.as_ref());
         narrow.chain(wide.flat_map(|wide| wide.names().iter().cloned())).collect()
     }
 
     /// Those who stand in line, by number, from this number on.
     pub fn from(&self, number: u64) -> impl Iterator<Item = (u64, &Wait)> {
-        let waiters = self.waiters.range(number..).filter(|(_, waiter)| waiter.grant.is_none());
-        waiters.map(|(number, waiter)| (*number, &*waiter.wait))
+        let waiters = self.waiters.from(number).filter(|(_, waiter)| waiter.grant.is_none());
+        waiters.map(|(number, waiter)| (number, &*waiter.wait))
     }
 
     /// How many wait.
@@ -198,15 +242,15 @@ impl Line {
     /// Sets jobs aside for a waiter: it leaves the lines and is about to be told.
     pub fn grant(&mut self, number: u64, grant: Grant) {
         self.step_aside(number);
-        if let Some(waiter) = self.waiters.get_mut(&number) {
+        if let Some(waiter) = self.waiters.get_mut(number) {
             waiter.grant = Some(grant);
-            self.granted.insert(number);
+            self.granted.insert(number, 0);
         }
     }
 
     /// A tube has another name, and what is set aside in it goes along.
     pub fn rename(&mut self, from: (u64, &Name), to: (u64, &Name)) {
-        for number in &self.granted {
+        for (number, _) in self.granted.iter() {
             let grant = self.waiters.get_mut(number).and_then(|waiter| waiter.grant.as_mut());
             if let Some(grant) = grant.filter(|grant| (grant.uid, &grant.name) == from) {
                 (grant.uid, grant.name) = (to.0, Rc::clone(to.1));
@@ -216,7 +260,7 @@ impl Line {
 
     /// Keeps a copy of what is set aside in this tube, as far as `copy` finds it by id and lease number.
     pub fn keep_copies(&mut self, uid: u64, name: &[u8], copy: impl Fn(u64, u64) -> Option<Copied>) {
-        for number in &self.granted {
+        for (number, _) in self.granted.iter() {
             let grant = self.waiters.get_mut(number).and_then(|waiter| waiter.grant.as_mut());
             if let Some(grant) = grant.filter(|grant| grant.uid == uid && *grant.name == *name) {
                 grant.copies = grant.jobs.iter().filter_map(|(id, n)| copy(*id, *n)).collect();
@@ -224,11 +268,12 @@ impl Line {
         }
     }
 
-    /// A waiter that is about to be told, with what is set aside for it.
-    pub fn next_granted(&self) -> Option<(u64, Rc<Wait>, Grant)> {
-        let number = *self.granted.first()?;
-        let waiter = self.waiters.get(&number)?;
-        Some((number, Rc::clone(&waiter.wait), waiter.grant.clone()?))
+    /// A waiter that is about to be told, and what is set aside for it, which the caller has from now on. Then either
+    /// it [leaves](Line::leave), or it [takes its place again](Line::take_place_again).
+    pub fn take_granted(&mut self) -> Option<(u64, Rc<Wait>, Grant)> {
+        let (number, _) = self.granted.first()?;
+        let waiter = self.waiters.get_mut(number)?;
+        Some((number, Rc::clone(&waiter.wait), waiter.grant.take()?))
     }
 
     /// Whether somebody is about to be told.
@@ -238,14 +283,15 @@ impl Line {
 
     /// Whether a reservation is set aside for a waiter that has not been told yet.
     pub fn is_granted(&self, uid: u64, name: &[u8], id: u64, n: u64) -> bool {
-        let mut grants = self.granted.iter().filter_map(|number| self.waiters.get(number)?.grant.as_ref());
+        let mut grants =
+            self.granted.iter().filter_map(|(number, _)| self.waiters.get(number)?.grant.as_ref());
         grants.any(|grant| grant.uid == uid && *grant.name == *name && grant.jobs.contains(&(id, n)))
     }
 
     /// What was set aside is gone: the waiter takes its old place again.
     pub fn take_place_again(&mut self, number: u64) {
-        self.granted.remove(&number);
-        if let Some(waiter) = self.waiters.get_mut(&number) {
+        self.granted.remove(number, 0);
+        if let Some(waiter) = self.waiters.get_mut(number) {
             waiter.grant = None;
             self.stand(number);
         }
@@ -253,11 +299,37 @@ impl Line {
 
     /// When the next wait is over (Unix ms).
     pub fn next_ms(&self) -> Option<u64> {
-        self.ends.first().map(|(until_ms, _)| *until_ms)
+        self.ends.first().map(|(until_ms, _)| until_ms)
     }
 
     /// A waiter whose time is over.
     pub fn next_over(&self, now_ms: u64) -> Option<u64> {
-        self.ends.first().filter(|(until_ms, _)| *until_ms <= now_ms).map(|(_, number)| *number)
+        self.ends.first().filter(|(until_ms, _)| *until_ms <= now_ms).map(|(_, number)| number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(name: &Name) -> Wait {
+        let names = vec![Rc::clone(name)];
+        Wait { db: 0, names, wide: None, count: None, ttr_ms: None, bound: false, client: 1, until_ms: 5 }
+    }
+
+    #[test]
+    fn lines_in_which_nobody_stands_are_forgotten() {
+        let mut line = Line::default();
+        let names: Vec<Name> = (0..1_000).map(|n: u32| Name::from(n.to_be_bytes())).collect();
+        for _ in 0..2 {
+            let numbers: Vec<u64> = names.iter().map(|name| line.join(wait(name))).collect();
+            assert_eq!(line.tubes_waited_on(0).len(), names.len());
+            numbers.iter().for_each(|number| assert!(line.leave(*number).is_some()));
+            assert!(line.tubes_waited_on(0).is_empty());
+            assert!(names.iter().all(|name| line.first(0, name, None).is_none()));
+            let lines = &line.tubes[&0];
+            assert_eq!(lines.by_name.len(), lines.empty);
+            assert!(lines.empty <= 2 * EMPTY, "{} empty lines stay", lines.empty);
+        }
     }
 }

@@ -17,6 +17,7 @@
 //! | `sessions` | reservations bound to connections |
 //! | `watched` | the tubes that one connection watches |
 //! | `by_name` | a map from very many names |
+//! | `pairs` | pairs of numbers in order, and things by number |
 //! | `port` | what is kept for the beanstalk protocol, while it is served |
 
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ mod deliver;
 mod hear;
 mod line;
 mod names;
+mod pairs;
 mod port;
 mod sessions;
 mod step;
@@ -38,6 +40,7 @@ use std::collections::{BTreeSet, VecDeque};
 pub use hear::Refused;
 pub use line::Wait;
 pub use names::Name;
+pub use pairs::{Numbered, Pairs};
 pub use port::DEFAULT;
 pub use sessions::Bound;
 pub use step::Step;

@@ -1,0 +1,181 @@
+//! Pairs of numbers in order, and things by number.
+//!
+//! Who waits stands in several orders at once: by number in each line, by time, by the client's handle. All of them
+//! are sets of one type. A waiter that is told is on the way of a job to its worker, where nothing is in the
+//! processor's caches; the code that is called there again and again should be the same.
+
+use std::collections::BTreeSet;
+
+/// Pairs in order: by the first number, and among those by the second. Everything costs O(log n).
+#[derive(Clone, Debug, Default)]
+pub struct Pairs(BTreeSet<(u64, u64)>);
+
+impl Pairs {
+    /// Adds a pair.
+    #[inline(never)]
+    pub fn insert(&mut self, first: u64, second: u64) {
+        self.0.insert((first, second));
+    }
+
+    /// Takes a pair away; `false` if it was not there.
+    #[inline(never)]
+    pub fn remove(&mut self, first: u64, second: u64) -> bool {
+        self.0.remove(&(first, second))
+    }
+
+    /// The pairs whose first number is this one, or comes after it.
+    pub fn from(&self, first: u64) -> impl Iterator<Item = (u64, u64)> {
+        self.0.range((first, 0)..).copied()
+    }
+
+    /// The second number of the first pair that begins with this number.
+    #[inline(never)]
+    pub fn get(&self, first: u64) -> Option<u64> {
+        self.from(first).next().filter(|pair| pair.0 == first).map(|pair| pair.1)
+    }
+
+    /// All pairs.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.0.iter().copied()
+    }
+
+    /// The first of all pairs.
+    pub fn first(&self) -> Option<(u64, u64)> {
+        self.0.first().copied()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Things that have numbers. Each costs O(log n) to add, find or take away.
+#[derive(Clone, Debug)]
+pub struct Numbered<T> {
+    /// Their numbers and places.
+    places: Pairs,
+    /// The things, in pieces of [`PIECE`]: more of them never means to move those that are there.
+    pieces: Vec<Vec<Option<T>>>,
+    /// Places where nothing is.
+    free: Vec<u64>,
+}
+
+/// How many things stand together.
+const PIECE: usize = 128;
+
+impl<T> Default for Numbered<T> {
+    fn default() -> Numbered<T> {
+        Numbered { places: Pairs::default(), pieces: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Numbered<T> {
+    fn split(place: u64) -> (usize, usize) {
+        let place = usize::try_from(place).unwrap_or(usize::MAX);
+        (place / PIECE, place % PIECE)
+    }
+
+    fn at(&self, place: u64) -> Option<&T> {
+        let (piece, index) = Self::split(place);
+        self.pieces.get(piece)?.get(index)?.as_ref()
+    }
+
+    fn at_mut(&mut self, place: u64) -> Option<&mut Option<T>> {
+        let (piece, index) = Self::split(place);
+        self.pieces.get_mut(piece)?.get_mut(index)
+    }
+
+    /// Adds a thing. Its number must be new.
+    pub fn insert(&mut self, number: u64, thing: T) {
+        debug_assert!(self.places.get(number).is_none(), "{number} is taken");
+        let place = self.free.pop().unwrap_or_else(|| self.new_place());
+        if let Some(slot) = self.at_mut(place) {
+            *slot = Some(thing);
+            self.places.insert(number, place);
+        }
+    }
+
+    #[cold]
+    fn new_place(&mut self) -> u64 {
+        if self.pieces.last().is_none_or(|piece| piece.len() == PIECE) {
+            self.pieces.push(Vec::with_capacity(PIECE));
+        }
+        let before = (self.pieces.len() - 1) * PIECE;
+        self.pieces.last_mut().map_or(0, |piece| {
+            piece.push(None);
+            (before + piece.len() - 1) as u64
+        })
+    }
+
+    /// The thing of this number.
+    pub fn get(&self, number: u64) -> Option<&T> {
+        self.at(self.places.get(number)?)
+    }
+
+    /// The thing of this number.
+    pub fn get_mut(&mut self, number: u64) -> Option<&mut T> {
+        self.at_mut(self.places.get(number)?)?.as_mut()
+    }
+
+    /// Takes a thing away.
+    pub fn remove(&mut self, number: u64) -> Option<T> {
+        let place = self.places.get(number)?;
+        self.places.remove(number, place);
+        let thing = self.at_mut(place)?.take();
+        self.free.push(place);
+        if self.places.is_empty() && self.pieces.len() > 1 {
+            self.pieces.clear();
+            self.free.clear();
+        }
+        thing
+    }
+
+    /// Those of this number or a later one.
+    pub fn from(&self, number: u64) -> impl Iterator<Item = (u64, &T)> {
+        self.places.from(number).filter_map(|(number, place)| Some((number, self.at(place)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn things_are_found_by_number_and_in_order() {
+        let (mut things, mut plain) = (Numbered::default(), BTreeMap::new());
+        let mut seed = 7_u64;
+        for _ in 0..20_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let number = (seed >> 33) % 500;
+            if things.get(number).is_none() {
+                things.insert(number, seed);
+                assert_eq!(plain.insert(number, seed), None);
+            } else {
+                assert_eq!(things.remove(number), plain.remove(&number));
+                assert_eq!(things.remove(number), None);
+            }
+            let next = things.from(number).next().map(|(number, thing)| (number, *thing));
+            assert_eq!(next, plain.range(number..).next().map(|(number, thing)| (*number, *thing)));
+        }
+        assert!(things.from(0).map(|(number, thing)| (number, *thing)).eq(plain));
+    }
+
+    #[test]
+    fn places_are_used_again_and_given_back() {
+        let mut things = Numbered::default();
+        for round in 0..3 {
+            (0..1_000).for_each(|number| things.insert(round * 1_000 + number, ()));
+            assert!(things.pieces.len() <= 1_000_usize.div_ceil(PIECE));
+            (0..1_000).for_each(|number| assert!(things.remove(round * 1_000 + number).is_some()));
+            assert!(things.pieces.is_empty());
+        }
+    }
+}
