@@ -11,6 +11,7 @@ use super::guard::guard;
 use super::register::key_flags;
 use super::reply::RedisReply;
 use super::state::{self, State, now_ms};
+use super::waits::WaitsFor;
 use super::world::{Arguments, RedisWorld};
 
 /// Commands of so many arguments and fewer need no memory for them.
@@ -177,10 +178,10 @@ impl State {
 
     #[inline(never)]
     fn keep_waiting(&mut self, asked: &Asked<'_>, wait: Wait) {
-        let Asked { ctx, command, client, db, .. } = *asked;
-        let many = wait.count.is_some();
+        let Asked { ctx, command, flags, client, db, .. } = *asked;
+        let waits_for = WaitsFor { verb: command.verb, db, many: wait.count.is_some(), flags };
         let broker = &mut self.broker;
-        self.waits.block(ctx, client, command.verb, db, many, || broker.wait(wait));
+        self.waits.block(ctx, client, waits_for, || broker.wait(wait));
         self.settle(ctx);
     }
 

@@ -5,10 +5,9 @@
 //! by `CLIENT UNBLOCK` before its reply is written. Redis wants every blocked client let go exactly once, also
 //! when it has disconnected.
 
-use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
 
-use crate::broker::{End, News};
+use crate::broker::{End, News, Numbered, Pairs};
 use crate::commands::{Reply, Verb, job_reply};
 use crate::queue::{Job, Reservation};
 
@@ -17,106 +16,128 @@ use super::guard::guard;
 use super::reply::RedisReply;
 use super::state::{self, now_ms};
 
+/// The memory that is kept for the next hand-over: so many jobs, and so many bytes of their bodies, at most.
+const KEPT: (usize, usize) = (64, 65_536);
+
 /// A client that waits.
 struct Waiting {
     blocked: *mut BlockedClient,
     user: Option<OwnedString>,
-    verb: Verb,
-    db: u32,
+    asked: WaitsFor,
+}
+
+/// What a client that waits asked for, and how it is to be told.
+#[derive(Clone, Copy)]
+pub(super) struct WaitsFor {
+    pub(super) verb: Verb,
+    pub(super) db: u32,
     /// Whether it asked for an array of jobs.
-    many: bool,
+    pub(super) many: bool,
+    /// The flags of its command's context.
+    pub(super) flags: c_int,
 }
 
 /// All of them.
 #[derive(Default)]
 pub(super) struct Waits {
-    waiting: BTreeMap<u64, Waiting>,
-    numbers: BTreeMap<usize, u64>,
+    waiting: Numbered<Waiting>,
+    /// The blocked clients' addresses, and their numbers.
+    numbers: Pairs,
     /// Those that can be let go, with what their reply callback is to write.
     ended: Vec<(*mut BlockedClient, Option<Box<Ended>>)>,
+    /// One that was written, to be used again with the memory it has.
+    spare: Option<Box<Ended>>,
+    /// The name of the command PHEAN.RESERVE, once it was needed.
+    reserve: Option<OwnedString>,
 }
 
 /// What the reply callback writes.
-pub(super) struct Ended {
+struct Ended {
     outcome: Outcome,
-    db: u32,
+    asked: WaitsFor,
     /// Whether it was written.
     written: bool,
+    /// The tube, its jobs, and their bodies one after another.
+    name: Vec<u8>,
+    jobs: Vec<Reserved>,
+    bodies: Vec<u8>,
 }
 
 enum Outcome {
     TimedOut,
     Denied,
     Redirected(String),
-    Jobs { name: Box<[u8]>, jobs: Vec<OwnedJob>, many: bool },
+    Jobs,
 }
 
-/// A job, with a body of its own.
-struct OwnedJob {
+/// A reserved job, without its body.
+struct Reserved {
     job: Job<'static>,
     reservation: Reservation,
-    body: Box<[u8]>,
+    body_len: usize,
 }
 
 impl Waits {
     /// Keeps a client waiting. `join` puts it in line and tells its number.
-    pub(super) fn block(
-        &mut self,
-        ctx: Ctx,
-        client: u64,
-        verb: Verb,
-        db: u32,
-        many: bool,
-        join: impl FnOnce() -> u64,
-    ) {
+    pub(super) fn block(&mut self, ctx: Ctx, client: u64, asked: WaitsFor, join: impl FnOnce() -> u64) {
         let user = ctx.user_of(client);
         let blocked = ctx.block_client(Some(on_reply), Some(on_timeout), on_free, Some(on_disconnect));
         let number = join();
-        self.numbers.insert(blocked.addr(), number);
-        self.waiting.insert(number, Waiting { blocked, user, verb, db, many });
+        self.numbers.insert(blocked.addr() as u64, number);
+        self.waiting.insert(number, Waiting { blocked, user, asked });
     }
 
     /// Whether the waiter's user may still run its command on this tube.
-    pub(super) fn may_have(&self, number: u64, name: &[u8]) -> bool {
-        let Some(waiting) = self.waiting.get(&number) else { return false };
+    pub(super) fn may_have(&mut self, number: u64, name: &[u8]) -> bool {
+        let Some(waiting) = self.waiting.get(number) else { return false };
         let Some(user) = &waiting.user else { return true };
-        let command: &[&[u8]] = match waiting.verb {
-            Verb::Mreserve => &[b"phean.mreserve", b"1", name],
-            _ => &[b"phean.reserve", name],
-        };
-        api::user_may_run(user, command)
+        if waiting.asked.verb == Verb::Mreserve {
+            return api::user_may_run(user, &[b"phean.mreserve", b"1", name]);
+        }
+        let reserve = self.reserve.get_or_insert_with(|| OwnedString::new(b"phean.reserve"));
+        api::user_may_use(user, reserve, name)
     }
 
     /// A wait is over.
     pub(super) fn end(&mut self, number: u64, end: End<'_>) {
-        let Some(waiting) = self.waiting.remove(&number) else { return };
-        self.numbers.remove(&waiting.blocked.addr());
-        let outcome = match end {
-            End::TimedOut => Outcome::TimedOut,
-            End::Denied => Outcome::Denied,
-            End::Jobs(name, jobs) => Outcome::Jobs {
-                name: name.into(),
-                jobs: jobs.iter().filter_map(OwnedJob::new).collect(),
-                many: waiting.many,
-            },
+        match end {
+            End::TimedOut => self.end_with(number, Outcome::TimedOut, &[], &[]),
+            End::Denied => self.end_with(number, Outcome::Denied, &[], &[]),
+            End::Jobs(name, jobs) => self.end_with(number, Outcome::Jobs, name, jobs),
         };
-        let ended = Ended { outcome, db: waiting.db, written: false };
-        self.ended.push((waiting.blocked, Some(Box::new(ended))));
     }
 
     /// A wait ends with this error, because the node serves its tubes no longer.
     pub(super) fn redirect(&mut self, number: u64, error: String) {
-        let Some(waiting) = self.waiting.remove(&number) else { return };
-        self.numbers.remove(&waiting.blocked.addr());
-        let ended = Ended { outcome: Outcome::Redirected(error), db: waiting.db, written: false };
-        self.ended.push((waiting.blocked, Some(Box::new(ended))));
-        state::tell(News::Left { waiter: number });
+        if self.end_with(number, Outcome::Redirected(error), &[], &[]) {
+            state::tell(News::Left { waiter: number });
+        }
+    }
+
+    /// Has a client let go; `false` if it does not wait.
+    fn end_with(&mut self, number: u64, outcome: Outcome, name: &[u8], jobs: &[Job<'_>]) -> bool {
+        let Some(Waiting { blocked, asked, .. }) = self.waiting.remove(number) else { return false };
+        self.numbers.remove(blocked.addr() as u64, number);
+        let ended = match self.spare.take() {
+            Some(mut spare) => {
+                (spare.outcome, spare.asked, spare.written) = (outcome, asked, false);
+                spare
+            }
+            None => {
+                let (name, jobs, bodies) = (Vec::new(), Vec::new(), Vec::new());
+                Box::new(Ended { outcome, asked, written: false, name, jobs, bodies })
+            }
+        };
+        self.ended.push((blocked, Some(ended.with(name, jobs))));
+        true
     }
 
     /// A blocked client is gone, or got its reply from Redis.
     fn left(&mut self, blocked: *mut BlockedClient) {
-        let Some(number) = self.numbers.remove(&blocked.addr()) else { return };
-        self.waiting.remove(&number);
+        let address = blocked.addr() as u64;
+        let Some(number) = self.numbers.get(address) else { return };
+        self.numbers.remove(address, number);
+        self.waiting.remove(number);
         self.ended.push((blocked, None));
         state::tell(News::Left { waiter: number });
     }
@@ -135,42 +156,55 @@ impl Waits {
     }
 }
 
-impl OwnedJob {
-    fn new(job: &Job<'_>) -> Option<OwnedJob> {
-        let reservation = job.reservation?;
-        Some(OwnedJob { job: Job { body: &[], ..*job }, reservation, body: job.body.into() })
-    }
-
-    fn job(&self) -> Job<'_> {
-        Job { body: &self.body, ..self.job }
-    }
-}
-
 impl Ended {
-    fn write(&mut self, reply: &mut RedisReply, command: &str) {
+    /// Copies what is to be written.
+    fn with(mut self: Box<Ended>, name: &[u8], jobs: &[Job<'_>]) -> Box<Ended> {
+        self.name.clear();
+        self.name.extend_from_slice(name);
+        self.jobs.clear();
+        self.bodies.clear();
+        for job in jobs {
+            if let Some(reservation) = job.reservation {
+                let body_len = job.body.len();
+                self.jobs.push(Reserved { job: Job { body: &[], ..*job }, reservation, body_len });
+                self.bodies.extend_from_slice(job.body);
+            }
+        }
+        self
+    }
+
+    fn write(&mut self, reply: &mut RedisReply, command: impl FnOnce() -> String) {
         self.written = true;
         match &self.outcome {
             Outcome::TimedOut => reply.null(),
             Outcome::Denied => reply.error(&format!(
-                "NOPERM this user lost the permission to run '{command}' or to access one of its tubes while waiting"
+                "NOPERM this user lost the permission to run '{}' or to access one of its tubes while waiting",
+                command()
             )),
             Outcome::Redirected(error) => reply.error(error),
-            Outcome::Jobs { name, jobs, many } => {
-                if *many {
-                    reply.array(jobs.len());
+            Outcome::Jobs => {
+                if self.asked.many {
+                    reply.array(self.jobs.len());
                 }
                 let now_ms = now_ms();
-                jobs.iter().for_each(|job| job_reply(reply, name, &job.job(), now_ms));
+                let mut bodies = &*self.bodies;
+                for Reserved { job, body_len, .. } in &self.jobs {
+                    let (body, rest) = bodies.split_at_checked(*body_len).unwrap_or_default();
+                    job_reply(reply, &self.name, &Job { body, ..*job }, now_ms);
+                    bodies = rest;
+                }
             }
         }
     }
 
     /// Jobs that never reached the client go back.
-    fn give_back(self) {
-        let (false, Outcome::Jobs { name, jobs, .. }) = (self.written, self.outcome) else { return };
-        for job in jobs {
-            let (id, n) = (job.job.id, job.reservation.n);
-            state::tell(News::Undelivered { db: self.db, name: name.clone(), id, n });
+    fn give_back(&self) {
+        if self.written || !matches!(self.outcome, Outcome::Jobs) {
+            return;
+        }
+        for Reserved { job, reservation, .. } in &self.jobs {
+            let (db, name) = (self.asked.db, self.name.as_slice().into());
+            state::tell(News::Undelivered { db, name, id: job.id, n: reservation.n });
         }
     }
 }
@@ -184,16 +218,20 @@ unsafe extern "C" fn on_reply(
     let ctx = unsafe { Ctx::new(ctx) };
     guard(api::OK, || {
         let ended = ctx.private_data().cast::<Ended>();
-        let command = if argc > 0 {
+        let command = || {
+            if argc == 0 {
+                return String::new();
+            }
             // SAFETY: Redis passed so many arguments.
             let name = unsafe { *argv }.cast_const();
             String::from_utf8_lossy(api::bytes_of(&name)).to_ascii_lowercase()
-        } else {
-            String::new()
         };
         // SAFETY: the data are what `release` handed over; `on_free` frees them after this callback.
         if let Some(ended) = unsafe { ended.as_mut() } {
-            ended.write(&mut RedisReply::new(ctx), &command);
+            let mut reply = RedisReply::new(ctx);
+            // A client that waits cannot ask for another protocol.
+            reply.knows(ended.asked.flags);
+            ended.write(&mut reply, command);
         }
         api::OK
     })
@@ -226,6 +264,10 @@ unsafe extern "C" fn on_free(_: *mut RedisModuleCtx, data: *mut c_void) {
             return;
         }
         // SAFETY: the data are what `release` handed over, and Redis calls this once.
-        unsafe { Box::from_raw(data.cast::<Ended>()) }.give_back();
+        let ended = unsafe { Box::from_raw(data.cast::<Ended>()) };
+        ended.give_back();
+        if ended.jobs.capacity() <= KEPT.0 && ended.bodies.capacity() <= KEPT.1 {
+            state::enter_deaf(|state| state.waits.spare = Some(ended));
+        }
     });
 }
