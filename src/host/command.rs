@@ -178,8 +178,8 @@ impl State {
 
     #[inline(never)]
     fn keep_waiting(&mut self, asked: &Asked<'_>, wait: Wait) {
-        let Asked { ctx, command, flags, client, db, .. } = *asked;
-        let waits_for = WaitsFor { verb: command.verb, db, many: wait.count.is_some(), flags };
+        let Asked { ctx, command, client, db, .. } = *asked;
+        let waits_for = WaitsFor { verb: command.verb, db, many: wait.count.is_some() };
         let broker = &mut self.broker;
         self.waits.block(ctx, client, waits_for, || broker.wait(wait));
         self.settle(ctx);

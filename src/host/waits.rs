@@ -33,8 +33,6 @@ pub(super) struct WaitsFor {
     pub(super) db: u32,
     /// Whether it asked for an array of jobs.
     pub(super) many: bool,
-    /// The flags of its command's context.
-    pub(super) flags: c_int,
 }
 
 /// All of them.
@@ -228,10 +226,7 @@ unsafe extern "C" fn on_reply(
         };
         // SAFETY: the data are what `release` handed over; `on_free` frees them after this callback.
         if let Some(ended) = unsafe { ended.as_mut() } {
-            let mut reply = RedisReply::new(ctx);
-            // A client that waits cannot ask for another protocol.
-            reply.knows(ended.asked.flags);
-            ended.write(&mut reply, command);
+            ended.write(&mut RedisReply::new(ctx), command);
         }
         api::OK
     })
