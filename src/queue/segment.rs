@@ -1,9 +1,10 @@
 //! About a hundred jobs packed together: the unit in which a tube grows, shrinks and is searched.
 //!
 //! ```text
-//! slots   [id created start ttr state] [..] [..]         20 bytes a job, in the order of ids
+//! slots   [id created start state] [..] [..]             12 bytes a job, in the order of ids
 //! pris    pri pri pri ...                                4 bytes a job: what a search for the most urgent one reads
 //! bodies  body of slot 0 | body of slot 1 | body of slot 2 ...
+//! ttrs    ttr, or ttr ttr ttr ...                        6 bytes a job, unless all have the same
 //! timings, reservations, histories                       only of the jobs that have them
 //! keys    for each order the smallest key among the jobs here
 //! ```
@@ -16,6 +17,7 @@
 
 mod chunk;
 mod room;
+mod ttrs;
 
 use std::collections::VecDeque;
 
@@ -25,8 +27,9 @@ pub(super) use room::FEW;
 use super::event::States;
 use super::job::{History, Job, Reservation, State, Timing};
 use super::jobs::{ORDERS, Order};
-use super::time::U48;
+use super::time::{U24, U48};
 use room::{BODIES_TARGET, LARGE, room_for_large};
+use ttrs::Ttrs;
 
 /// So many jobs fit in a segment, dead ones included: the ready ones are the bits of a `u128`.
 pub(super) const SLOTS_MAX: usize = 128;
@@ -41,8 +44,8 @@ const DEAD: u8 = 4;
 struct Slot {
     id: u32,
     created: u32,
-    start: u32,
-    ttr_ms: U48,
+    /// Where its body starts. No other than the first starts behind 4 MiB.
+    start: U24,
     state: u8,
 }
 
@@ -278,6 +281,7 @@ pub(super) struct Segment {
     keys: [u64; ORDERS],
     slots: Vec<Slot>,
     pris: Vec<u32>,
+    ttrs_ms: Ttrs,
     bodies: Vec<u8>,
     timings: Sparse<PackedTiming>,
     reservations: Sparse<PackedReservation>,
@@ -298,6 +302,7 @@ impl Segment {
             keys: [NO_KEY; ORDERS],
             slots: Vec::new(),
             pris: Vec::new(),
+            ttrs_ms: Ttrs::new(),
             bodies: Vec::new(),
             timings: Sparse::new(),
             reservations: Sparse::new(),
@@ -312,6 +317,7 @@ impl Segment {
     pub(super) fn empty(&mut self, little: bool) {
         self.slots.clear();
         self.pris.clear();
+        self.ttrs_ms = Ttrs::new();
         self.bodies.clear();
         self.timings = Sparse::new();
         self.reservations.clear();
@@ -375,6 +381,7 @@ impl Segment {
         size_of::<Segment>()
             + self.slots.capacity() * size_of::<Slot>()
             + self.pris.capacity() * size_of::<u32>()
+            + self.ttrs_ms.bytes()
             + self.bodies.capacity()
             + self.timings.bytes()
             + self.reservations.bytes()
@@ -414,13 +421,13 @@ impl Segment {
         let slot = self.slots.len();
         let start = self.bodies.len();
         let is_full = slot == self.slots.capacity() || start + body.len() > self.bodies.capacity();
-        let grown = if is_full { self.make_room(body.len()) } else { 0 };
+        let mut grown = if is_full { self.make_room(body.len()) } else { 0 };
+        grown += self.ttrs_ms.push(slot, U48::new(ttr_ms));
         self.bodies.extend_from_slice(body);
         self.slots.push(Slot {
             id: (id - self.base_id) as u32,
             created: (created_ms - self.base_created_ms) as u32,
-            start: start as u32,
-            ttr_ms: U48::new(ttr_ms),
+            start: U24::new(start as u32),
             state: State::Ready as u8,
         });
         self.pris.push(pri);
@@ -467,6 +474,7 @@ impl Segment {
         }
         self.slots.shrink_to_fit();
         self.pris.shrink_to_fit();
+        self.ttrs_ms.shrink();
     }
 
     /// The slot of the living job `id`.
@@ -494,8 +502,8 @@ impl Segment {
     }
 
     fn body_range(&self, slot: usize) -> std::ops::Range<usize> {
-        let end = self.slots.get(slot + 1).map_or(self.bodies.len(), |next| next.start as usize);
-        self.slots[slot].start as usize..end
+        let end = self.slots.get(slot + 1).map_or(self.bodies.len(), |next| next.start.get() as usize);
+        self.slots[slot].start.get() as usize..end
     }
 
     /// What can change about the living job in `slot`.
@@ -532,7 +540,7 @@ impl Segment {
             id: self.id(slot),
             pri: self.pris[slot],
             created_ms: self.created_ms(slot),
-            ttr_ms: self.slots[slot].ttr_ms.get(),
+            ttr_ms: self.ttrs_ms.get(slot),
             state,
             timing: self.timing(slot, bit, state),
             reservation: self.reservations.get(bit).map(PackedReservation::get),
@@ -777,13 +785,15 @@ impl Segment {
         packed.bodies.reserve_exact(self.body_bytes());
         let mut living = 0;
         for slot in self.living_from(0) {
-            let start = packed.bodies.len() as u32;
+            let start = U24::new(packed.bodies.len() as u32);
+            packed.ttrs_ms.push(packed.slots.len(), U48::new(self.ttrs_ms.get(slot)));
             packed.ready |= (self.ready >> slot & 1) << packed.slots.len();
             packed.bodies.extend_from_slice(&self.bodies[self.body_range(slot)]);
             packed.slots.push(Slot { start, ..self.slots[slot].clone() });
             packed.pris.push(self.pris[slot]);
             living |= bit(slot);
         }
+        packed.ttrs_ms.shrink();
         packed.timings = self.timings.among(living);
         packed.reservations = self.reservations.among(living);
         packed.histories = self.histories.among(living);

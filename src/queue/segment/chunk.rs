@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::super::check::{Invalid, check_job, in_range};
 use super::super::job::{History, ID_MAX, Job, Reservation, State, Timing};
 use super::super::jobs::{Counts, Order};
-use super::super::time::{DURATION_MAX_MS, TIME_MAX_MS, U48};
+use super::super::time::{DURATION_MAX_MS, TIME_MAX_MS, U24, U48};
 use super::room::BODIES_MAX;
+use super::ttrs::Ttrs;
 use super::{PackedReservation, PackedTiming, SLOTS_MAX, Segment, Slot, Sparse, bit};
 
 /// One value for each job.
@@ -243,20 +244,19 @@ impl Segment {
         let slots = &self.slots[..];
         let Some((first, rest)) = slots.split_first() else { return Chunk::default() };
         let first_id = u64::from(first.id) + 1;
-        let first_length = rest.first().map_or(self.bodies.len() as u32, |next| next.start);
+        let first_length = rest.first().map_or(self.bodies.len() as u32, |next| next.start.get());
         let mut ids = Seen::new(first_id);
         let mut created = Seen::new(first.created.into());
-        let mut ttrs_ms = Seen::new(first.ttr_ms.get());
         let mut states = Seen::new(first.state.into());
         let mut lengths = Seen::new(first_length.into());
         let mut last_start = 0;
         for (slot, next) in slots.iter().zip(rest) {
             ids.see((next.id - slot.id).into());
             created.see(next.created.wrapping_sub(slot.created).into());
-            ttrs_ms.see(next.ttr_ms.get());
             states.see(next.state.into());
-            lengths.see((next.start - slot.start).into());
-            last_start = next.start;
+            let start = next.start.get();
+            lengths.see((start - last_start).into());
+            last_start = start;
         }
         let last_length = u64::from(self.bodies.len() as u32 - last_start);
         lengths.see(last_length);
@@ -265,7 +265,15 @@ impl Segment {
         let (jobs, pairs) = (slots.len(), || slots.iter().zip(rest));
         let id_distances = pairs().map(|(slot, next)| (next.id - slot.id).into());
         let created_distances = pairs().map(|(slot, next)| next.created.wrapping_sub(slot.created).into());
-        let body_lengths = pairs().map(|(slot, next)| (next.start - slot.start).into());
+        let body_lengths = pairs().map(|(slot, next)| (next.start.get() - slot.start.get()).into());
+        let ttrs_ms = match &self.ttrs_ms {
+            Ttrs::Same(ttr_ms) => Column::Same(ttr_ms.get()),
+            Ttrs::Each(each) => {
+                let mut ttrs_ms = Seen::new(each[0].get());
+                each.iter().for_each(|ttr_ms| ttrs_ms.see(ttr_ms.get()));
+                ttrs_ms.column(each.iter().map(|ttr_ms| ttr_ms.get()), jobs)
+            }
+        };
         Chunk {
             jobs: jobs as u8,
             after_id: self.base_id.saturating_sub(1),
@@ -273,7 +281,7 @@ impl Segment {
             since_ms: self.base_created_ms,
             created: created.column(once(first.created.into()).chain(created_distances), jobs),
             pris: pris.column(self.pris.iter().map(|pri| (*pri).into()), jobs),
-            ttrs_ms: ttrs_ms.column(slots.iter().map(|slot| slot.ttr_ms.get()), jobs),
+            ttrs_ms,
             states: states.column(slots.iter().map(|slot| slot.state.into()), jobs),
             timings: self.few(&self.timings, PackedTiming::get),
             reservations: self.few(&self.reservations, PackedReservation::get),
@@ -296,15 +304,17 @@ impl Segment {
         let jobs = usize::from(chunk.jobs);
         let mut segment = Segment::new(chunk.after_id + chunk.ids.get(0), chunk.since_ms);
         segment.bodies = bodies;
-        let ttr_ms = U48::new(chunk.ttrs_ms.get(0));
-        segment.slots = vec![Slot { id: 0, created: 0, start: 0, ttr_ms, state: State::Ready as u8 }; jobs];
+        segment.slots =
+            vec![Slot { id: 0, created: 0, start: U24::default(), state: State::Ready as u8 }; jobs];
         let slots = &mut segment.slots[..];
         let (mut id, mut end) = (0u32.wrapping_sub(chunk.ids.get(0) as u32), 0u32);
         chunk.ids.give(slots, |slot, distance| {
             id = id.wrapping_add(distance as u32);
             slot.id = id;
         });
-        chunk.lengths.give(slots, |slot, length| (slot.start, end) = (end, end.wrapping_add(length as u32)));
+        chunk.lengths.give(slots, |slot, length| {
+            (slot.start, end) = (U24::new(end), end.wrapping_add(length as u32));
+        });
         if chunk.created != Column::Same(0) {
             let (mut created, mut latest) = (0u32, 0);
             chunk.created.give(slots, |slot, distance| {
@@ -313,9 +323,14 @@ impl Segment {
             });
             in_range(chunk.since_ms + u64::from(latest), 0, TIME_MAX_MS)?;
         }
-        if !matches!(chunk.ttrs_ms, Column::Same(_)) {
-            chunk.ttrs_ms.give(slots, |slot, ttr_ms| slot.ttr_ms = U48::new(ttr_ms));
-        }
+        segment.ttrs_ms = match chunk.ttrs_ms {
+            Column::Same(ttr_ms) => Ttrs::Same(U48::new(ttr_ms)),
+            Column::Small(_) | Column::Each(_) => {
+                let mut each = vec![U48::ZERO; jobs];
+                chunk.ttrs_ms.give(&mut each, |mine, ttr_ms| *mine = U48::new(ttr_ms));
+                Ttrs::Each(each)
+            }
+        };
         segment.pris = vec![chunk.pris.get(0) as u32; jobs];
         if !matches!(chunk.pris, Column::Same(_)) {
             chunk.pris.give(&mut segment.pris, |mine, pri| *mine = pri as u32);
@@ -342,7 +357,7 @@ impl Segment {
                 id,
                 pri: self.pris[slot],
                 created_ms: self.created_ms(slot),
-                ttr_ms: self.slots[slot].ttr_ms.get(),
+                ttr_ms: self.ttrs_ms.get(slot),
                 state,
                 timing: timings.of(slot).unwrap_or(implied),
                 reservation: reservations.of(slot),
