@@ -44,12 +44,20 @@ pub fn replicated(table: &mut Table, plan: &Plan) {
     table.rates("RESERVE + DELETE, LMOVE + LREM", &work, Goal::None);
 }
 
-/// What saving and loading cost, in nanoseconds for a job.
+/// What saving and loading cost, in nanoseconds for a job, and how many bytes that took where.
 struct Snapshot {
     save: (f64, f64),
     load: (f64, f64),
     copied: f64,
+    memory: f64,
     file: f64,
+}
+
+impl Snapshot {
+    /// Of each MB that the queue takes in memory, so many KB were copied while it was saved.
+    fn copied_kb_per_mb(&self) -> f64 {
+        self.copied / 1e3 / (self.memory / 1e6)
+    }
 }
 
 /// An RDB file of many jobs, saved while others work, and loaded.
@@ -66,17 +74,31 @@ pub fn snapshots(table: &mut Table, plan: &Plan) {
         table.costs(&format!("load, {name}"), "ns", [phean.load, other.load], Goal::AtMost(1.0));
     }
     for (name, other) in [("list", &list), ("stream", &stream)] {
-        let (phean, other) = (phean.copied / 1e6, other.copied / 1e6);
-        table.ratio(&format!("copied on write, {name}"), "MB", phean, other, Goal::AtMost(1.0));
+        let (phean, other) = (phean.copied_kb_per_mb(), other.copied_kb_per_mb());
+        table.ratio(
+            &format!("copied on write, for each MB in memory, {name}"),
+            "KB",
+            phean,
+            other,
+            Goal::AtMost(1.0),
+        );
     }
+    for (name, other) in [("list", &list), ("stream", &stream)] {
+        let (phean, other) = (phean.copied / 1e6, other.copied / 1e6);
+        table.ratio(&format!("copied on write in all, {name}"), "MB", phean, other, Goal::None);
+    }
+    table.ratio("memory, list", "MB", phean.memory / 1e6, list.memory / 1e6, Goal::None);
     table.ratio("size of the file, list", "MB", phean.file / 1e6, list.file / 1e6, Goal::None);
 }
 
 fn snapshot(plan: &Plan, queue: Queue) -> Snapshot {
     let mut server = Server::redis(&[]);
     queue.prepare(&server);
+    let memory = || server.info("memory", "used_memory");
+    let empty = memory();
     let puts = Batches::puts(queue, BODY);
     let jobs = puts.run(&server, plan.saved).jobs;
+    let memory = memory() - empty;
     let children =
         || server.info("cpu", "used_cpu_user_children") + server.info("cpu", "used_cpu_sys_children");
     let (before, start) = (children(), Instant::now());
@@ -99,7 +121,7 @@ fn snapshot(plan: &Plan, queue: Queue) -> Snapshot {
     let (cpu, wall) = (server.cpu().as_secs_f64(), start.elapsed().as_secs_f64());
     let loaded = redis(&server).ask_text(&["EXISTS", KEY]);
     assert_eq!(loaded, ":1\r\n", "the queue was not loaded: {}", server.log());
-    Snapshot { save, load: (per(cpu, jobs), per(wall, jobs)), copied, file: server.saved_bytes() }
+    Snapshot { save, load: (per(cpu, jobs), per(wall, jobs)), copied, memory, file: server.saved_bytes() }
 }
 
 fn per(seconds: f64, jobs: usize) -> f64 {
