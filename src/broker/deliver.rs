@@ -91,18 +91,18 @@ impl Broker {
             let end = if may_have { End::Jobs(&grant.name, jobs) } else { End::Denied };
             world.end_wait(number, end);
             self.line.leave(number);
-            if may_have && !wait.bound {
-                continue;
-            }
-            let leases = jobs.iter().filter_map(|job| Some((job.id, job.reservation?)));
-            for (id, Reservation { n, deadline_ms, .. }) in leases {
-                let (uid, name) = (grant.uid, grant.name.clone());
-                if may_have {
-                    self.sessions.bind(wait.client, Bound { uid, name, id, n, deadline_ms });
-                } else {
-                    self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: false });
+            if !may_have || wait.bound {
+                let leases = jobs.iter().filter_map(|job| Some((job.id, job.reservation?)));
+                for (id, Reservation { n, deadline_ms, .. }) in leases {
+                    let (uid, name) = (grant.uid, grant.name.clone());
+                    if may_have {
+                        self.sessions.bind(wait.client, Bound { uid, name, id, n, deadline_ms });
+                    } else {
+                        self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: false });
+                    }
                 }
             }
+            self.line.told(wait, grant);
         }
     }
 

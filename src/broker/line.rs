@@ -65,7 +65,8 @@ struct Waiter {
 /// The lines of a database's tubes.
 #[derive(Default)]
 struct Lines {
-    /// Each is a set of (number, 0). Empty ones are kept for a while, as who finishes a job mostly waits again.
+    /// Those who stand in each: their numbers and places. Empty lines are kept for a while, as who finishes a job
+    /// mostly waits again.
     by_name: BTreeMap<Name, Pairs>,
     /// How many are empty.
     empty: usize,
@@ -75,24 +76,24 @@ struct Lines {
 const EMPTY: usize = 16;
 
 impl Lines {
-    fn join(&mut self, name: &Name, number: u64) {
+    fn join(&mut self, name: &Name, number: u64, place: u64) {
         match self.by_name.get_mut(name) {
             Some(line) => {
                 self.empty -= usize::from(line.is_empty());
-                line.insert(number, 0);
+                line.insert(number, place);
             }
-            None => self.begin(name, number),
+            None => self.begin(name, number, place),
         }
     }
 
     #[cold]
-    fn begin(&mut self, name: &Name, number: u64) {
-        self.by_name.entry(Rc::clone(name)).or_default().insert(number, 0);
+    fn begin(&mut self, name: &Name, number: u64, place: u64) {
+        self.by_name.entry(Rc::clone(name)).or_default().insert(number, place);
     }
 
-    fn leave(&mut self, name: &Name, number: u64) {
+    fn leave(&mut self, name: &Name, number: u64, place: u64) {
         let Some(line) = self.by_name.get_mut(name) else { return };
-        if line.remove(number, 0) && line.is_empty() {
+        if line.remove(number, place) && line.is_empty() {
             self.empty += 1;
             if self.empty > EMPTY + self.by_name.len() / 2 {
                 self.forget_empty();
@@ -112,20 +113,23 @@ impl Lines {
 pub struct Line {
     waiters: Numbered<Waiter>,
     tubes: BTreeMap<u32, Lines>,
-    /// The wide waiters, by database: sets of (number, 0).
+    /// The wide waiters, by database: their numbers and places.
     wide: BTreeMap<u32, Pairs>,
     /// When each wait is over, and the waiter's number.
     ends: Pairs,
-    /// Who is about to be told: (number, 0).
+    /// Who is about to be told: their numbers and places.
     granted: Pairs,
     last: u64,
     /// Whether somebody has come to wait whose wait is over first.
     sooner: bool,
+    /// What is left of the last waiter that was told. It is freed when the next one comes: no job is on its way then.
+    told: Option<(Rc<Wait>, Grant)>,
 }
 
 impl Line {
     /// Adds a waiter at the end, and returns its number.
     pub fn join(&mut self, wait: Wait) -> u64 {
+        self.told = None;
         self.last += 1;
         self.join_again(self.last, wait);
         self.last
@@ -133,18 +137,17 @@ impl Line {
 
     /// Adds a waiter that was in line before, at the place that its number gives it.
     pub fn join_again(&mut self, number: u64, wait: Wait) {
-        self.waiters.insert(number, Waiter { wait: Rc::new(wait), grant: None });
-        self.stand(number);
+        let place = self.waiters.insert(number, Waiter { wait: Rc::new(wait), grant: None });
+        self.stand(number, place);
     }
 
     /// Lets a waiter stand in the lines of its tubes, at the place that its number gives it.
-    fn stand(&mut self, number: u64) {
-        let Some(waiter) = self.waiters.get(number) else { return };
-        let wait = &waiter.wait;
+    fn stand(&mut self, number: u64, place: u64) {
+        let Some(Waiter { wait, .. }) = self.waiters.at(place) else { return };
         let lines = self.tubes.entry(wait.db).or_default();
-        wait.names.iter().for_each(|name| lines.join(name, number));
+        wait.names.iter().for_each(|name| lines.join(name, number, place));
         if wait.wide.is_some() {
-            self.wide.entry(wait.db).or_default().insert(number, 0);
+            self.wide.entry(wait.db).or_default().insert(number, place);
         }
         self.ends.insert(wait.until_ms, number);
         self.sooner |= self.ends.first() == Some((wait.until_ms, number));
@@ -156,15 +159,15 @@ impl Line {
     }
 
     /// Takes a waiter out of all lines; it keeps its number.
-    fn step_aside(&mut self, number: u64) {
-        let Some(Waiter { wait, .. }) = self.waiters.get(number) else { return };
+    fn step_aside(&mut self, number: u64, place: u64) {
+        let Some(Waiter { wait, .. }) = self.waiters.at(place) else { return };
         if let Some(lines) = self.tubes.get_mut(&wait.db) {
-            wait.names.iter().for_each(|name| lines.leave(name, number));
+            wait.names.iter().for_each(|name| lines.leave(name, number, place));
         }
         if wait.wide.is_some()
             && let Some(wide) = self.wide.get_mut(&wait.db)
         {
-            wide.remove(number, 0);
+            wide.remove(number, place);
             if wide.is_empty() {
                 self.wide.remove(&wait.db);
             }
@@ -174,22 +177,23 @@ impl Line {
 
     /// Takes a waiter away for good, and returns what was granted to it.
     pub fn leave(&mut self, number: u64) -> Option<(Rc<Wait>, Option<Grant>)> {
+        let place = self.waiters.place(number)?;
         // Who is about to be told stands in no line.
-        if !self.granted.remove(number, 0) {
-            self.step_aside(number);
+        if !self.granted.remove(number, place) {
+            self.step_aside(number, place);
         }
-        self.waiters.remove(number).map(|waiter| (waiter.wait, waiter.grant))
+        self.waiters.remove_at(number, place).map(|waiter| (waiter.wait, waiter.grant))
     }
 
     /// The first in a tube's line. `number_of` tells by which number wide waiters know the tube, if any does.
     pub fn first(&self, db: u32, name: &[u8], number_of: Option<u32>) -> Option<(u64, Rc<Wait>)> {
-        let mut number = self.line_of(db, name).and_then(Pairs::first).map(|(number, _)| number);
+        let mut first = self.line_of(db, name).and_then(Pairs::first);
         if !self.wide.is_empty() {
             let wide = self.wide_on(db, number_of).next();
-            number = [number, wide].into_iter().flatten().min();
+            first = [first, wide].into_iter().flatten().min();
         }
-        let number = number?;
-        self.waiters.get(number).map(|waiter| (number, Rc::clone(&waiter.wait)))
+        let (number, place) = first?;
+        self.waiters.at(place).map(|waiter| (number, Rc::clone(&waiter.wait)))
     }
 
     /// Those who wait on a tube, but for wide waiters, if there were any lately.
@@ -198,12 +202,12 @@ impl Line {
     }
 
     /// The wide waiters that watch the tube of this number, in the order in which they came.
-    fn wide_on(&self, db: u32, number: Option<u32>) -> impl Iterator<Item = u64> {
+    fn wide_on(&self, db: u32, number: Option<u32>) -> impl Iterator<Item = (u64, u64)> {
         let watches = move |wait: &Wait| {
             wait.wide.as_ref().zip(number).is_some_and(|(wide, number)| wide.is_marked(number))
         };
-        let waiters = self.wide.get(&db).into_iter().flat_map(Pairs::iter).map(|(number, _)| number);
-        waiters.filter(move |waiter| self.waiters.get(*waiter).is_some_and(|w| watches(&w.wait)))
+        let waiters = self.wide.get(&db).into_iter().flat_map(Pairs::iter);
+        waiters.filter(move |(_, place)| self.waiters.at(*place).is_some_and(|w| watches(&w.wait)))
     }
 
     /// Whether there are wide waiters.
@@ -222,7 +226,7 @@ impl Line {
         let lines = self.tubes.get(&db).into_iter().flat_map(|lines| &lines.by_name);
         let narrow = lines.filter(|(_, line)| !line.is_empty()).map(|(name, _)| Rc::clone(name));
         let wide = self.wide.get(&db).into_iter().flat_map(Pairs::iter);
-        let waiters = wide.filter_map(|(number, _)| self.waiters.get(number));
+        let waiters = wide.filter_map(|(_, place)| self.waiters.at(place));
         let wide = waiters.filter_map(|waiter| waiter.wait.wide.as_ref());
         narrow.chain(wide.flat_map(|wide| wide.names().iter().cloned())).collect()
     }
@@ -241,17 +245,18 @@ impl Line {
 
     /// Sets jobs aside for a waiter: it leaves the lines and is about to be told.
     pub fn grant(&mut self, number: u64, grant: Grant) {
-        self.step_aside(number);
-        if let Some(waiter) = self.waiters.get_mut(number) {
+        let Some(place) = self.waiters.place(number) else { return };
+        self.step_aside(number, place);
+        if let Some(waiter) = self.waiters.at_mut(place) {
             waiter.grant = Some(grant);
-            self.granted.insert(number, 0);
+            self.granted.insert(number, place);
         }
     }
 
     /// A tube has another name, and what is set aside in it goes along.
     pub fn rename(&mut self, from: (u64, &Name), to: (u64, &Name)) {
-        for (number, _) in self.granted.iter() {
-            let grant = self.waiters.get_mut(number).and_then(|waiter| waiter.grant.as_mut());
+        for (_, place) in self.granted.iter() {
+            let grant = self.waiters.at_mut(place).and_then(|waiter| waiter.grant.as_mut());
             if let Some(grant) = grant.filter(|grant| (grant.uid, &grant.name) == from) {
                 (grant.uid, grant.name) = (to.0, Rc::clone(to.1));
             }
@@ -260,8 +265,8 @@ impl Line {
 
     /// Keeps a copy of what is set aside in this tube, as far as `copy` finds it by id and lease number.
     pub fn keep_copies(&mut self, uid: u64, name: &[u8], copy: impl Fn(u64, u64) -> Option<Copied>) {
-        for (number, _) in self.granted.iter() {
-            let grant = self.waiters.get_mut(number).and_then(|waiter| waiter.grant.as_mut());
+        for (_, place) in self.granted.iter() {
+            let grant = self.waiters.at_mut(place).and_then(|waiter| waiter.grant.as_mut());
             if let Some(grant) = grant.filter(|grant| grant.uid == uid && *grant.name == *name) {
                 grant.copies = grant.jobs.iter().filter_map(|(id, n)| copy(*id, *n)).collect();
             }
@@ -271,9 +276,14 @@ impl Line {
     /// A waiter that is about to be told, and what is set aside for it, which the caller has from now on. Then either
     /// it [leaves](Line::leave), or it [takes its place again](Line::take_place_again).
     pub fn take_granted(&mut self) -> Option<(u64, Rc<Wait>, Grant)> {
-        let (number, _) = self.granted.first()?;
-        let waiter = self.waiters.get_mut(number)?;
+        let (number, place) = self.granted.first()?;
+        let waiter = self.waiters.at_mut(place)?;
         Some((number, Rc::clone(&waiter.wait), waiter.grant.take()?))
+    }
+
+    /// A waiter was told, and has left: this is left of it.
+    pub fn told(&mut self, wait: Rc<Wait>, grant: Grant) {
+        self.told = Some((wait, grant));
     }
 
     /// Whether somebody is about to be told.
@@ -283,17 +293,17 @@ impl Line {
 
     /// Whether a reservation is set aside for a waiter that has not been told yet.
     pub fn is_granted(&self, uid: u64, name: &[u8], id: u64, n: u64) -> bool {
-        let mut grants =
-            self.granted.iter().filter_map(|(number, _)| self.waiters.get(number)?.grant.as_ref());
+        let mut grants = self.granted.iter().filter_map(|(_, place)| self.waiters.at(place)?.grant.as_ref());
         grants.any(|grant| grant.uid == uid && *grant.name == *name && grant.jobs.contains(&(id, n)))
     }
 
     /// What was set aside is gone: the waiter takes its old place again.
     pub fn take_place_again(&mut self, number: u64) {
-        self.granted.remove(number, 0);
-        if let Some(waiter) = self.waiters.get_mut(number) {
+        let Some(place) = self.waiters.place(number) else { return };
+        self.granted.remove(number, place);
+        if let Some(waiter) = self.waiters.at_mut(place) {
             waiter.grant = None;
-            self.stand(number);
+            self.stand(number, place);
         }
     }
 

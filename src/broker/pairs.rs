@@ -81,24 +81,36 @@ impl<T> Numbered<T> {
         (place / PIECE, place % PIECE)
     }
 
-    fn at(&self, place: u64) -> Option<&T> {
+    /// The thing at this place.
+    pub fn at(&self, place: u64) -> Option<&T> {
         let (piece, index) = Self::split(place);
         self.pieces.get(piece)?.get(index)?.as_ref()
     }
 
-    fn at_mut(&mut self, place: u64) -> Option<&mut Option<T>> {
+    /// The thing at this place.
+    pub fn at_mut(&mut self, place: u64) -> Option<&mut T> {
+        self.slot(place)?.as_mut()
+    }
+
+    fn slot(&mut self, place: u64) -> Option<&mut Option<T>> {
         let (piece, index) = Self::split(place);
         self.pieces.get_mut(piece)?.get_mut(index)
     }
 
-    /// Adds a thing. Its number must be new.
-    pub fn insert(&mut self, number: u64, thing: T) {
+    /// Where the thing of this number stands while it is here.
+    pub fn place(&self, number: u64) -> Option<u64> {
+        self.places.get(number)
+    }
+
+    /// Adds a thing, and tells its place. Its number must be new.
+    pub fn insert(&mut self, number: u64, thing: T) -> u64 {
         debug_assert!(self.places.get(number).is_none(), "{number} is taken");
         let place = self.free.pop().unwrap_or_else(|| self.new_place());
-        if let Some(slot) = self.at_mut(place) {
+        if let Some(slot) = self.slot(place) {
             *slot = Some(thing);
             self.places.insert(number, place);
         }
+        place
     }
 
     #[cold]
@@ -115,19 +127,20 @@ impl<T> Numbered<T> {
 
     /// The thing of this number.
     pub fn get(&self, number: u64) -> Option<&T> {
-        self.at(self.places.get(number)?)
-    }
-
-    /// The thing of this number.
-    pub fn get_mut(&mut self, number: u64) -> Option<&mut T> {
-        self.at_mut(self.places.get(number)?)?.as_mut()
+        self.at(self.place(number)?)
     }
 
     /// Takes a thing away.
     pub fn remove(&mut self, number: u64) -> Option<T> {
-        let place = self.places.get(number)?;
-        self.places.remove(number, place);
-        let thing = self.at_mut(place)?.take();
+        self.remove_at(number, self.place(number)?)
+    }
+
+    /// Takes the thing of this number and place away.
+    pub fn remove_at(&mut self, number: u64, place: u64) -> Option<T> {
+        if !self.places.remove(number, place) {
+            return None;
+        }
+        let thing = self.slot(place)?.take();
         self.free.push(place);
         if self.places.is_empty() && self.pieces.len() > 1 {
             self.pieces.clear();
@@ -172,7 +185,9 @@ mod tests {
     fn places_are_used_again_and_given_back() {
         let mut things = Numbered::default();
         for round in 0..3 {
-            (0..1_000).for_each(|number| things.insert(round * 1_000 + number, ()));
+            for number in 0..1_000 {
+                things.insert(round * 1_000 + number, ());
+            }
             assert!(things.pieces.len() <= 1_000_usize.div_ceil(PIECE));
             (0..1_000).for_each(|number| assert!(things.remove(round * 1_000 + number).is_some()));
             assert!(things.pieces.is_empty());

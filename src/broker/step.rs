@@ -306,9 +306,9 @@ impl<'a, W: World> Step<'a, W> {
                 break;
             }
             let uid = self.broker.names.uid(self.db);
-            self.broker
-                .line
-                .grant(number, Grant { uid, name: Name::from(self.name), jobs, copies: Vec::new() });
+            let name = wait.names.iter().find(|name| ***name == *self.name).cloned();
+            let name = name.unwrap_or_else(|| Name::from(self.name));
+            self.broker.line.grant(number, Grant { uid, name, jobs, copies: Vec::new() });
         }
     }
 
