@@ -179,7 +179,7 @@ impl State {
     #[inline(never)]
     fn keep_waiting(&mut self, asked: &Asked<'_>, wait: Wait) {
         let Asked { ctx, command, client, db, .. } = *asked;
-        let waits_for = WaitsFor { verb: command.verb, db, many: wait.count.is_some() };
+        let waits_for = WaitsFor { verb: command.verb, db, many: wait.count.is_some(), flags: ctx.flags() };
         let broker = &mut self.broker;
         self.waits.block(ctx, client, waits_for, || broker.wait(wait));
         self.settle(ctx);

@@ -17,6 +17,11 @@ impl RedisReply {
     pub(super) fn new(ctx: Ctx) -> RedisReply {
         RedisReply { ctx, flags: None }
     }
+
+    /// To a client of which it is known what flags its contexts have.
+    pub(super) fn with_flags(ctx: Ctx, flags: c_int) -> RedisReply {
+        RedisReply { ctx, flags: Some(flags) }
+    }
 }
 
 impl Reply for RedisReply {

@@ -33,6 +33,8 @@ pub(super) struct WaitsFor {
     pub(super) db: u32,
     /// Whether it asked for an array of jobs.
     pub(super) many: bool,
+    /// The flags of its command's context.
+    pub(super) flags: c_int,
 }
 
 /// All of them.
@@ -45,6 +47,8 @@ pub(super) struct Waits {
     ended: Vec<(*mut BlockedClient, Option<Box<Ended>>)>,
     /// One that was written, to be used again with the memory it has.
     spare: Option<Box<Ended>>,
+    /// The user of the last one that was told, freed when the next one comes: no job is on its way then.
+    told: Option<OwnedString>,
     /// The name of the command PHEAN.RESERVE, once it was needed.
     reserve: Option<OwnedString>,
 }
@@ -78,6 +82,7 @@ struct Reserved {
 impl Waits {
     /// Keeps a client waiting. `join` puts it in line and tells its number.
     pub(super) fn block(&mut self, ctx: Ctx, client: u64, asked: WaitsFor, join: impl FnOnce() -> u64) {
+        self.told = None;
         let user = ctx.user_of(client);
         let blocked = ctx.block_client(Some(on_reply), Some(on_timeout), on_free, Some(on_disconnect));
         let number = join();
@@ -114,7 +119,8 @@ impl Waits {
 
     /// Has a client let go; `false` if it does not wait.
     fn end_with(&mut self, number: u64, outcome: Outcome, name: &[u8], jobs: &[Job<'_>]) -> bool {
-        let Some(Waiting { blocked, asked, .. }) = self.waiting.remove(number) else { return false };
+        let Some(Waiting { blocked, user, asked }) = self.waiting.remove(number) else { return false };
+        self.told = user;
         self.numbers.remove(blocked.addr() as u64, number);
         let ended = match self.spare.take() {
             Some(mut spare) => {
@@ -226,7 +232,8 @@ unsafe extern "C" fn on_reply(
         };
         // SAFETY: the data are what `release` handed over; `on_free` frees them after this callback.
         if let Some(ended) = unsafe { ended.as_mut() } {
-            ended.write(&mut RedisReply::new(ctx), command);
+            // A client that waits cannot ask for another protocol.
+            ended.write(&mut RedisReply::with_flags(ctx, ended.asked.flags), command);
         }
         api::OK
     })
