@@ -40,7 +40,7 @@ pub(super) const NO_KEY: u64 = u64::MAX;
 const DEAD: u8 = 4;
 
 /// What every job has. Ids and creation times count from the segment's first.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 struct Slot {
     id: u32,
     created: u32,
@@ -789,7 +789,7 @@ impl Segment {
             packed.ttrs_ms.push(packed.slots.len(), U48::new(self.ttrs_ms.get(slot)));
             packed.ready |= (self.ready >> slot & 1) << packed.slots.len();
             packed.bodies.extend_from_slice(&self.bodies[self.body_range(slot)]);
-            packed.slots.push(Slot { start, ..self.slots[slot].clone() });
+            packed.slots.push(Slot { start, ..self.slots[slot] });
             packed.pris.push(self.pris[slot]);
             living |= bit(slot);
         }
