@@ -80,8 +80,15 @@ impl<'a> Args<'a> {
 
     /// One or more ids or leases, up to the end or to a word that looks like a keyword where `has_keywords`.
     /// All are read before any is used, so that a bad one changes nothing.
+    #[inline]
     pub fn handles(&mut self, has_keywords: bool) -> Result<Handles, CommandError> {
         let first = self.handle()?;
+        let rest = if self.is_empty() { Vec::new() } else { self.more_handles(has_keywords)? };
+        Ok(Handles { first, rest })
+    }
+
+    #[inline(never)]
+    fn more_handles(&mut self, has_keywords: bool) -> Result<Vec<Handle>, CommandError> {
         let mut rest = Vec::new();
         while let Some(word) = self.peek() {
             if has_keywords && word.first().is_some_and(u8::is_ascii_alphabetic) {
@@ -92,7 +99,7 @@ impl<'a> Args<'a> {
             }
             rest.push(self.handle()?);
         }
-        Ok(Handles { first, rest })
+        Ok(rest)
     }
 
     /// The next argument as the name of a state.
@@ -112,13 +119,17 @@ impl<'a> Args<'a> {
     }
 
     /// The rest of the arguments as keywords, each of `allowed` at most once, with their values.
-    #[inline]
+    #[inline(always)]
     pub fn options(self, allowed: &[Keyword]) -> Result<Options<'a>, CommandError> {
-        if self.is_empty() { Ok(Options::default()) } else { self.read_options(allowed) }
+        let mut options = Options::default();
+        if !self.is_empty() {
+            self.read_options(allowed, &mut options)?;
+        }
+        Ok(options)
     }
 
-    fn read_options(mut self, allowed: &[Keyword]) -> Result<Options<'a>, CommandError> {
-        let mut options = Options::default();
+    #[inline(never)]
+    fn read_options(mut self, allowed: &[Keyword], options: &mut Options<'a>) -> Result<(), CommandError> {
         let mut seen = 0_u32;
         while !self.is_empty() {
             let word = self.take()?;
@@ -131,7 +142,7 @@ impl<'a> Args<'a> {
             seen |= 1 << keyword as u32;
             options.read(keyword, &mut self)?;
         }
-        Ok(options)
+        Ok(())
     }
 }
 

@@ -14,11 +14,11 @@ const RESERVE: &[Keyword] = &[Keyword::Timeout, Keyword::Count, Keyword::Ttr, Ke
 
 /// `PHEAN.RESERVE tube [TIMEOUT seconds] [COUNT n] [TTR seconds] [BOUND]`
 pub fn reserve<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
-    let tubes = call.args.take_many(1)?;
+    let name = call.args.take()?;
     let options = reserve_options(call)?;
     match options.count {
-        Some(count) => reserve_some(call, tubes[0], u64::from(count), &options),
-        None => reserve_one(call, tubes[0], &options),
+        Some(count) => reserve_some(call, name, u64::from(count), &options),
+        None => reserve_one(call, name, &options),
     }
 }
 
@@ -30,6 +30,7 @@ pub fn mreserve<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, C
     reserve_many(call, tubes, &options)
 }
 
+#[inline(always)]
 fn reserve_options<'a, W: World, R: Reply>(call: &Call<'a, W, R>) -> Result<Options<'a>, CommandError> {
     let options = call.args.options(RESERVE)?;
     if options.bound && call.client.in_script() {
