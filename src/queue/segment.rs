@@ -286,11 +286,14 @@ pub(super) struct Segment {
     timings: Sparse<PackedTiming>,
     reservations: Sparse<PackedReservation>,
     histories: Sparse<History>,
-    live: usize,
-    dead_bytes: usize,
+    live: u16,
+    dead_bytes: u32,
     /// So many of the first slots are dead.
-    dead_first: usize,
+    dead_first: u16,
 }
+
+/// One byte more, and the allocator would take 64 more for each segment.
+const _: () = assert!(size_of::<Segment>() <= 320);
 
 impl Segment {
     /// An empty segment for jobs whose ids and creation times are at least these.
@@ -354,7 +357,7 @@ impl Segment {
     }
 
     pub(super) fn live(&self) -> usize {
-        self.live
+        usize::from(self.live)
     }
 
     pub(super) fn base_id(&self) -> u64 {
@@ -623,8 +626,8 @@ impl Segment {
         self.histories.take(bit, &mut grown);
         self.slots[slot].state = DEAD;
         self.live -= 1;
-        self.dead_bytes += self.body_range(slot).len();
-        while self.slots.get(self.dead_first).is_some_and(|slot| slot.state == DEAD) {
+        self.dead_bytes += self.body_range(slot).len() as u32;
+        while self.slots.get(usize::from(self.dead_first)).is_some_and(|slot| slot.state == DEAD) {
             self.dead_first += 1;
         }
         self.mark_ready(bit, false);
@@ -733,14 +736,13 @@ impl Segment {
 
     /// Whether the dead jobs are those of the lowest ids: the segment is being emptied in order.
     pub(super) fn is_emptied_in_order(&self) -> bool {
-        self.dead_first + self.live == self.slots.len()
+        usize::from(self.dead_first + self.live) == self.slots.len()
     }
 
     /// Whether so much is dead that packing anew pays.
     pub(super) fn is_wasteful(&self) -> bool {
-        let dead = self.slots.len() - self.live;
-        (dead >= 16 && dead > self.live)
-            || (self.dead_bytes >= 1024 && self.dead_bytes * 2 >= self.bodies.len())
+        let (dead, dead_bytes) = (self.slots.len() - self.live(), self.dead_bytes as usize);
+        (dead >= 16 && dead > self.live()) || (dead_bytes >= 1024 && dead_bytes * 2 >= self.bodies.len())
     }
 
     /// Deletes all jobs in `states`.
@@ -752,14 +754,14 @@ impl Segment {
         }
         for slot in Bits(gone) {
             self.slots[slot].state = DEAD;
-            self.dead_bytes += self.body_range(slot).len();
+            self.dead_bytes += self.body_range(slot).len() as u32;
             self.live -= 1;
         }
         self.ready &= !gone;
         self.timings.keep(!gone);
         self.reservations.keep(!gone);
         self.histories.keep(!gone);
-        self.dead_first = self.slots.iter().take_while(|slot| slot.state == DEAD).count();
+        self.dead_first = self.slots.iter().take_while(|slot| slot.state == DEAD).count() as u16;
     }
 
     /// The slots of the living jobs in a state, as bits.
@@ -774,14 +776,14 @@ impl Segment {
     /// Whether so little is left that packing anew costs less than what it gives back is worth, where all segments of
     /// a tube lose jobs at once: less than a quarter.
     pub(super) fn is_nearly_empty(&self) -> bool {
-        self.live * 4 < self.slots.len() || self.body_bytes() * 4 < self.bodies.len()
+        self.live() * 4 < self.slots.len() || self.body_bytes() * 4 < self.bodies.len()
     }
 
     /// The living jobs, packed anew. The base stays: it is the name by which the tube knows the segment.
     pub(super) fn packed(&self) -> Segment {
         let mut packed = Segment::new(self.base_id, self.base_created_ms);
-        packed.slots.reserve_exact(self.live);
-        packed.pris.reserve_exact(self.live);
+        packed.slots.reserve_exact(self.live());
+        packed.pris.reserve_exact(self.live());
         packed.bodies.reserve_exact(self.body_bytes());
         let mut living = 0;
         for slot in self.living_from(0) {
@@ -804,7 +806,7 @@ impl Segment {
 
     /// Whether the jobs of `next`, all of higher ids, can be taken over and both stay small.
     pub(super) fn can_absorb(&self, next: &Segment) -> bool {
-        self.slots.len() + next.live <= SLOTS_MAX / 2
+        self.slots.len() + next.live() <= SLOTS_MAX / 2
             && self.bodies.len() + next.body_bytes() <= LARGE
             && (0..next.slots.len()).all(|slot| self.covers(next.id(slot), next.created_ms(slot)))
     }
@@ -818,7 +820,7 @@ impl Segment {
 
     /// Bytes in the bodies of the living jobs.
     pub(super) fn body_bytes(&self) -> usize {
-        self.bodies.len() - self.dead_bytes
+        self.bodies.len() - self.dead_bytes as usize
     }
 }
 

@@ -232,7 +232,7 @@ impl<T: Copy> Cursor<'_, T> {
 impl Segment {
     /// The living jobs, and their bodies.
     pub(in super::super) fn chunk(&self) -> (Chunk<'static>, Cow<'_, [u8]>) {
-        if self.live == self.slots.len() {
+        if self.live() == self.slots.len() {
             return (self.chunk_of_all(), Cow::Borrowed(&self.bodies));
         }
         let packed = self.packed();
@@ -335,7 +335,7 @@ impl Segment {
         if !matches!(chunk.pris, Column::Same(_)) {
             chunk.pris.give(&mut segment.pris, |mine, pri| *mine = pri as u32);
         }
-        segment.live = jobs;
+        segment.live = jobs as u16;
         segment.ready = u128::MAX >> (SLOTS_MAX - jobs);
         segment.keys[Order::Ready as usize] = chunk.pris.bounds().0;
         let burials = if chunk.is_plain() { 0 } else { segment.take_on_all(chunk)? };
