@@ -1,7 +1,7 @@
 //! The segments of a tube, by their first ids.
 //!
-//! Jobs mostly go in the order of their ids. So the first segment stands apart from the tree of the others, and what
-//! is done there needs no way down the tree.
+//! Jobs mostly come and go in the order of their ids. So the first segment and the last stand apart from the tree of the
+//! others, and what is done there needs no way down the tree.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,13 @@ pub(super) struct Segments {
     /// The segment of the lowest ids. There is one unless there is none at all.
     first: Option<Box<Segment>>,
     rest: BTreeMap<u64, Box<Segment>>,
+    /// The segment of the highest ids, if there are two or more.
+    last: Option<Box<Segment>>,
 }
 
 impl Segments {
     pub(super) fn len(&self) -> usize {
-        self.rest.len() + usize::from(self.first.is_some())
+        self.rest.len() + usize::from(self.first.is_some()) + usize::from(self.last.is_some())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -28,15 +30,12 @@ impl Segments {
     }
 
     pub(super) fn last(&self) -> Option<&Segment> {
-        self.rest.last_key_value().map(|(_, last)| &**last).or(self.first())
+        self.last.as_deref().or(self.first())
     }
 
     #[inline]
     pub(super) fn last_mut(&mut self) -> Option<&mut Segment> {
-        match self.rest.last_entry() {
-            Some(last) => Some(last.into_mut()),
-            None => self.first.as_deref_mut(),
-        }
+        self.last.as_deref_mut().or(self.first.as_deref_mut())
     }
 
     /// The segment with this first id.
@@ -50,14 +49,18 @@ impl Segments {
 
     #[inline(never)]
     fn get_of_rest(&self, base: u64) -> Option<&Segment> {
-        self.rest.get(&base).map(|segment| &**segment)
+        let last = self.last.as_deref().filter(|last| last.base_id() == base);
+        last.or_else(|| self.rest.get(&base).map(|segment| &**segment))
     }
 
     /// As [`Segments::get`], to change or replace it by one of the same first id.
     pub(super) fn get_mut(&mut self, base: u64) -> Option<&mut Box<Segment>> {
         match &mut self.first {
             Some(first) if first.base_id() == base => Some(first),
-            _ => self.rest.get_mut(&base),
+            _ => match &mut self.last {
+                Some(last) if last.base_id() == base => Some(last),
+                _ => self.rest.get_mut(&base),
+            },
         }
     }
 
@@ -72,7 +75,8 @@ impl Segments {
 
     #[inline(never)]
     fn of_rest(&self, id: u64) -> Option<&Segment> {
-        self.rest.range(..=id).next_back().map(|(_, segment)| &**segment)
+        let last = self.last.as_deref().filter(|last| last.base_id() <= id);
+        last.or_else(|| self.rest.range(..=id).next_back().map(|(_, segment)| &**segment))
     }
 
     /// As [`Segments::of`], to change it.
@@ -80,74 +84,89 @@ impl Segments {
     pub(super) fn of_mut(&mut self, id: u64) -> Option<&mut Segment> {
         match &mut self.first {
             Some(first) if id <= first.last_id() => Some(first),
-            _ => of_rest_mut(&mut self.rest, id),
+            _ => of_rest_mut(&mut self.rest, &mut self.last, id),
         }
     }
 
     /// The segment before the one with this first id.
     pub(super) fn before(&self, base: u64) -> Option<&Segment> {
-        let before = self.rest.range(..base).next_back().map(|(_, segment)| &**segment);
-        before.or(self.first().filter(|first| first.base_id() < base))
+        let last = self.last.as_deref().filter(|last| last.base_id() < base);
+        let before = || self.rest.range(..base).next_back().map(|(_, segment)| &**segment);
+        last.or_else(before).or(self.first().filter(|first| first.base_id() < base))
     }
 
     /// The segment after where one with this first id is, or was: none has it.
     pub(super) fn after(&self, base: u64) -> Option<&Segment> {
         let first = self.first().filter(|first| first.base_id() > base);
-        first.or_else(|| self.rest.range(base..).next().map(|(_, segment)| &**segment))
+        let after = || self.rest.range(base..).next().map(|(_, segment)| &**segment);
+        first.or_else(after).or(self.last.as_deref().filter(|last| last.base_id() > base))
     }
 
     /// The segments from the one on that holds, or would hold, the job `id`.
     pub(super) fn from(&self, id: u64) -> impl Iterator<Item = &Segment> {
-        let base = self.rest.range(..=id).next_back().map(|(base, _)| *base);
+        let base = match &self.last {
+            Some(last) if last.base_id() <= id => Some(last.base_id()),
+            _ => self.rest.range(..=id).next_back().map(|(base, _)| *base),
+        };
         let first = self.first().filter(|_| base.is_none());
-        first.into_iter().chain(self.rest.range(base.unwrap_or(0)..).map(|(_, segment)| &**segment))
+        let rest = self.rest.range(base.unwrap_or(0)..).map(|(_, segment)| &**segment);
+        first.into_iter().chain(rest).chain(self.last.as_deref())
     }
 
     /// All segments.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Segment> {
-        self.first().into_iter().chain(self.rest.values().map(|segment| &**segment))
+        let rest = self.rest.values().map(|segment| &**segment);
+        self.first().into_iter().chain(rest).chain(self.last.as_deref())
     }
 
     /// Adds a segment.
-    pub(super) fn insert(&mut self, segment: Box<Segment>) {
-        let (base, mut later) = (segment.base_id(), segment);
-        if let Some(first) = self.first.as_mut().filter(|first| base < first.base_id()) {
-            std::mem::swap(first, &mut later);
+    pub(super) fn insert(&mut self, mut segment: Box<Segment>) {
+        let Some(first) = &mut self.first else { return self.first = Some(segment) };
+        if segment.base_id() < first.base_id() {
+            std::mem::swap(first, &mut segment);
         }
-        if self.first.is_none() {
-            self.first = Some(later);
-        } else {
-            self.rest.insert(later.base_id(), later);
+        if let Some(last) = &mut self.last
+            && last.base_id() < segment.base_id()
+        {
+            std::mem::swap(last, &mut segment);
+        }
+        self.rest.insert(segment.base_id(), segment);
+        if self.last.is_none() {
+            self.last = self.rest.pop_last().map(|(_, segment)| segment);
         }
     }
 
     /// Takes away the segment with this first id.
     pub(super) fn remove(&mut self, base: u64) -> Option<Box<Segment>> {
         if self.first().is_some_and(|first| first.base_id() == base) {
-            let second = self.rest.pop_first().map(|(_, segment)| segment);
+            let second = self.rest.pop_first().map(|(_, segment)| segment).or_else(|| self.last.take());
             return std::mem::replace(&mut self.first, second);
+        }
+        if self.last.as_ref().is_some_and(|last| last.base_id() == base) {
+            let before = self.rest.pop_last().map(|(_, segment)| segment);
+            return std::mem::replace(&mut self.last, before);
         }
         self.rest.remove(&base)
     }
 
     /// What must hold of the structure; `Err` says what does not.
     pub(super) fn check(&self) -> Result<(), String> {
-        let first = self.first.as_ref().map(|first| first.base_id());
-        let is_true =
-            self.rest.iter().all(|(base, segment)| *base == segment.base_id() && first < Some(*base));
-        let is_apart = first.is_some() || self.rest.is_empty();
-        if is_true && is_apart { Ok(()) } else { Err("a segment is misnamed or misplaced".to_string()) }
+        let are_named = self.rest.iter().all(|(base, segment)| *base == segment.base_id());
+        let is_sorted = self.iter().map(Segment::base_id).is_sorted_by(|base, next| base < next);
+        let are_apart = match (&self.first, &self.last) {
+            (None, Some(_)) => false,
+            (_, None) => self.rest.is_empty(),
+            (Some(_), Some(_)) => true,
+        };
+        let is_true = are_named && is_sorted && are_apart;
+        if is_true { Ok(()) } else { Err("a segment is misnamed or misplaced".to_string()) }
     }
 
     /// Takes all segments of `other` over. None has the same first id as one here.
     pub(super) fn append(&mut self, other: Segments) {
-        let Segments { first, mut rest } = other;
+        let Segments { first, mut rest, last } = other;
         self.rest.append(&mut rest);
-        first.into_iter().for_each(|segment| self.insert(segment));
-        // Those that came may begin before those that were here.
-        if let Some((_, segment)) = self.rest.pop_first() {
-            self.insert(segment);
-        }
+        first.into_iter().chain(last).for_each(|segment| self.insert(segment));
     }
 }
 
@@ -155,11 +174,20 @@ impl FromIterator<Box<Segment>> for Segments {
     fn from_iter<I: IntoIterator<Item = Box<Segment>>>(segments: I) -> Segments {
         let mut rest: BTreeMap<_, _> =
             segments.into_iter().map(|segment| (segment.base_id(), segment)).collect();
-        Segments { first: rest.pop_first().map(|(_, segment)| segment), rest }
+        let first = rest.pop_first().map(|(_, segment)| segment);
+        let last = rest.pop_last().map(|(_, segment)| segment);
+        Segments { first, rest, last }
     }
 }
 
 #[inline(never)]
-fn of_rest_mut(rest: &mut BTreeMap<u64, Box<Segment>>, id: u64) -> Option<&mut Segment> {
-    rest.range_mut(..=id).next_back().map(|(_, segment)| &mut **segment)
+fn of_rest_mut<'a>(
+    rest: &'a mut BTreeMap<u64, Box<Segment>>,
+    last: &'a mut Option<Box<Segment>>,
+    id: u64,
+) -> Option<&'a mut Segment> {
+    match last {
+        Some(last) if last.base_id() <= id => Some(last),
+        _ => rest.range_mut(..=id).next_back().map(|(_, segment)| &mut **segment),
+    }
 }
