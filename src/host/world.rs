@@ -104,8 +104,8 @@ impl<'a> RedisWorld<'a> {
         self.sight = Some(keys);
     }
 
-    /// The world of commands that came to the beanstalk port, with what the last such world keeps. They can be counted without an event like any others: `replicate_verbatim` passes nothing on where nobody
-    /// listens.
+    /// The world of commands that came to the beanstalk port, with what the last such world keeps. They can be counted
+    /// without an event like any others: `replicate_verbatim` passes nothing on where nobody listens.
     pub(super) fn of_port(ctx: Ctx, means: Means<'a>, last: Last) -> RedisWorld<'a> {
         let arguments = Arguments { strings: &[], bytes: &[] };
         let mut world = RedisWorld::in_command(ctx, ctx.selected_db(), means, arguments);

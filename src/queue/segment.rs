@@ -597,9 +597,9 @@ impl Segment {
         Changed { old, new, grown }
     }
 
-    /// Hands the job in `slot` to a worker, as [`Segment::update`] would, if it is ready and has been since it was put or
-    /// without a delay: then nothing but the reservation need be written down. Returns the job's priority and by how many
-    /// bytes the memory grew; `None` if this is not such a job.
+    /// Hands the job in `slot` to a worker, as [`Segment::update`] would, if it is ready and has no timing of its own:
+    /// then nothing but the reservation need be written down. Returns the job's priority and by how many bytes the
+    /// memory grew; `None` if this is not such a job.
     #[inline]
     pub(super) fn reserve(&mut self, slot: usize, reservation: &Reservation) -> Option<(u32, isize)> {
         let (bit, mut grown) = (bit(slot), 0);

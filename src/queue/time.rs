@@ -1,5 +1,5 @@
-//! Times and durations, and integers of odd sizes. All are whole milliseconds; a time counts from the Unix epoch, so that it means the
-//! same after a restart and on another machine.
+//! Times and durations, and integers of odd sizes. Times are whole milliseconds, and count from the Unix epoch, so that
+//! they mean the same after a restart and on another machine.
 
 /// The latest time that the queue accepts, in Unix milliseconds (about the year 6400). A time plus the longest
 /// duration still fits in 48 bits.
