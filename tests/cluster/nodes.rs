@@ -64,7 +64,8 @@ impl Cluster {
     pub fn client(&self) -> ClusterConnection {
         let urls: Vec<String> = self.nodes.iter().map(Server::url).collect();
         let client = ClusterClient::builder(urls)
-            .response_timeout(crate::waiting::patience())
+            // It may wait while a loaded machine moves slots.
+            .response_timeout(crate::waiting::patience() * 10)
             .build()
             .expect("the addresses are right");
         eventually_some(|| client.get_connection().ok())

@@ -59,7 +59,7 @@ fn workers_whose_slot_moves_are_redirected() {
     // A client of the cluster follows by itself: it waits on, at the new node, and is served there.
     let client = thread::spawn({
         let (mut client, name) = (cluster.client(), names[2].clone());
-        move || client.ask(&["PHEAN.RESERVE", &name, "TIMEOUT", "15"])
+        move || client.ask(&["PHEAN.RESERVE", &name, "TIMEOUT", LONG])
     });
     eventually(|| waiting(&nodes[from]) >= 6);
     let mut binder = nodes[from].connect();
