@@ -139,7 +139,7 @@ impl Broker {
         match news {
             News::Gone { db, name, counts } => {
                 if self.names.remove(db, &name) {
-                    self.names.count(db, &counts, &Counts::default());
+                    self.names.jobs_of(db).minus(&counts);
                 }
                 if let Some(port) = self.port_of(db) {
                     port.gone(&name);
@@ -176,6 +176,7 @@ impl Broker {
                 }
                 self.port_swapped(world, a, b);
             }
+            News::Seen { id } => self.lift_ids(id),
             News::Closed { client } => self.client_closed(client, None),
             News::Undelivered { db, name, id, n } => {
                 let uid = self.names.uid(db);
@@ -211,7 +212,7 @@ impl Broker {
     /// The index learns of a tube.
     pub fn known(&mut self, db: u32, name: &[u8], counts: &Counts, last_id: u64, deadline_ms: Option<u64>) {
         if self.names.add(db, name) {
-            self.names.count(db, &Counts::default(), counts);
+            self.names.jobs_of(db).plus(counts);
         }
         self.lift_ids(last_id);
         if let Some(at_ms) = deadline_ms {

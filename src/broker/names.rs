@@ -83,8 +83,9 @@ impl Names {
         *self.jobs_of(db) = Counts::default();
     }
 
+    /// The jobs in a database, to be kept true: whatever happens to a tube there counts.
     #[inline]
-    fn jobs_of(&mut self, db: u32) -> &mut Counts {
+    pub fn jobs_of(&mut self, db: u32) -> &mut Counts {
         let db = db as usize;
         if db >= self.jobs.len() {
             self.make_room_for(db);
@@ -145,11 +146,6 @@ impl Names {
         Some((*index, name))
     }
 
-    /// Adapts the number of jobs in a database to what a tube had before and has after.
-    #[inline]
-    pub fn count(&mut self, db: u32, before: &Counts, after: &Counts) {
-        self.jobs_of(db).shift(before, after);
-    }
 
     /// The jobs in all databases.
     pub fn jobs(&self) -> Counts {

@@ -11,11 +11,11 @@
 
 use crate::codec;
 use crate::queue::decide::{self, Worker};
-use crate::queue::{Change, Counts, Handle, Invalid, Then, Tube, Why};
+use crate::queue::{Change, Handle, Invalid, Then, Tube, Why};
 
 use super::line::Grant;
 use super::names::Name;
-use super::{Access, Broker, Key, Kind, Kinds, Record, Refused, Role, World, WrongType};
+use super::{Access, Broker, Key, Kind, Kinds, Record, Refused, Role, Settings, World, WrongType};
 
 /// A command or a tick ends, or promotes, at most so many overdue jobs before it does its own work.
 pub(super) const SLICE: usize = 256;
@@ -32,28 +32,18 @@ pub struct Step<'a, W: World> {
     kinds: Kinds,
     /// The client whose reservation is about to change, where that is known.
     holder: Option<u64>,
-    /// What the tube was like when the step began.
-    before: Option<Glance>,
+    /// When something was due in the tube as the step began (Unix ms): by then the index has it looked at.
+    due_ms: u64,
+    /// Whether something may be due sooner by now.
+    may_be_sooner: bool,
+    /// Whether the tube had jobs as the step began, if the port is to know.
+    had_jobs: bool,
     changes: usize,
     removed: bool,
 }
 
-/// What of a tube matters to the index.
-struct Glance {
-    counts: Counts,
-    /// When something next happens by itself (Unix ms); [`NEVER`] if nothing does.
-    deadline_ms: u64,
-}
-
 /// Later than any time.
 const NEVER: u64 = u64::MAX;
-
-impl Glance {
-    #[inline(always)]
-    fn of(tube: &Tube, linger_ms: u64) -> Glance {
-        Glance { counts: tube.counts(), deadline_ms: tube.next_deadline_ms(linger_ms).unwrap_or(NEVER) }
-    }
-}
 
 /// The event that is being written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,7 +91,7 @@ impl<'a, W: World> Step<'a, W> {
         let key = world.open(db, name, Access::Change)?;
         // Opening a key whose time is over deletes it, and what the broker knows of it must go before we go on.
         broker.catch_up(world);
-        let before = key.tube().map(|tube| Glance::of(tube, broker.settings.linger_ms));
+        let due_ms = key.tube().map_or(NEVER, Tube::due_ms);
         let mut step = Step {
             broker,
             world,
@@ -112,17 +102,35 @@ impl<'a, W: World> Step<'a, W> {
             event: Event::None,
             kinds: Kinds::default(),
             holder: None,
-            before,
+            due_ms,
+            may_be_sooner: false,
+            had_jobs: false,
             changes: 0,
             removed: false,
         };
+        if step.broker.role == Role::Follower || step.broker.port.is_some() {
+            step.look_around();
+        }
         Ok(work(&mut step))
+    }
+
+    /// What is to be known of the tube before it changes, where it matters.
+    #[inline(never)]
+    fn look_around(&mut self) {
+        let Some(counts) = self.key.tube().map(Tube::counts) else { return };
+        self.had_jobs = counts.all() > 0;
+        // A follower cannot see a key whose time is over by its own clock, and may so have missed this tube when it
+        // heard of it, while its primary goes on with it.
+        if self.broker.role == Role::Follower && self.broker.names.add(self.db, self.name) {
+            self.broker.names.jobs_of(self.db).plus(&counts);
+            (self.due_ms, self.may_be_sooner) = (NEVER, true);
+        }
     }
 
     /// Ends what is over by now, and serves those who wait.
     #[inline(always)]
     fn begin(&mut self) {
-        if self.before.as_ref().is_some_and(|before| before.deadline_ms <= self.now_ms) {
+        if self.due_ms <= self.now_ms {
             self.end_overdue();
         }
         // Whoever waits comes before the client whose command found the jobs ready.
@@ -170,6 +178,11 @@ impl<'a, W: World> Step<'a, W> {
         self.now_ms
     }
 
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.broker.settings
+    }
+
     /// Says that the next changes are of reservations that are bound to this client, which so need not be looked up.
     pub fn is_held_by(&mut self, client: u64) {
         self.holder = Some(client);
@@ -191,7 +204,14 @@ impl<'a, W: World> Step<'a, W> {
 
     #[cold]
     fn create_it(&mut self) {
-        self.key.create(Tube::new(self.now_ms));
+        self.create_as_of(self.now_ms);
+    }
+
+    fn create_as_of(&mut self, at_ms: u64) {
+        self.key.create(Tube::new(at_ms));
+        if self.key.tube().is_some() {
+            self.broker.names.add(self.db, self.name);
+        }
     }
 
     /// Makes a change that was decided on the tube as it is.
@@ -240,7 +260,7 @@ impl<'a, W: World> Step<'a, W> {
         }
         let Some(tube) = self.key.tube_mut() else { return 0 };
         let before = tube.header().totals.cleared;
-        let trash = tube.apply(at_ms, change);
+        let trash = tube.apply_counting(at_ms, change, self.broker.names.jobs_of(self.db));
         let cleared = tube.header().totals.cleared.saturating_sub(before);
         if trash.pieces() > 0 {
             self.world.discard(trash);
@@ -250,15 +270,15 @@ impl<'a, W: World> Step<'a, W> {
             self.tell_port(change);
         }
         self.changes += 1;
-        self.removed |= *change == Change::Remove;
+        self.may_be_sooner |= may_bring_nearer(change);
+        self.removed |= matches!(change, Change::Remove);
         cleared
     }
 
     #[inline(never)]
     fn tell_port(&mut self, change: &Change<'_>) {
-        let had_jobs = self.before.as_ref().is_some_and(|before| before.counts.all() > 0);
         if let Some(port) = self.broker.port_of(self.db) {
-            port.change(self.name, change, had_jobs);
+            port.change(self.name, change, self.had_jobs);
         }
     }
 
@@ -312,34 +332,24 @@ impl<'a, W: World> Step<'a, W> {
         }
     }
 
-    /// Keeps the index true.
+    /// Whether something is due in the tube sooner than as the step began, or nothing any more: then it may be idle.
     #[inline(always)]
-    fn note(&mut self, after: &Glance, look_up: bool) {
-        // A follower cannot see a key whose time is over by its own clock, and may so have missed this tube when it
-        // heard of it, while its primary goes on with it.
-        let may_be_new = self.before.is_none() || self.broker.role == Role::Follower;
-        if may_be_new && self.broker.names.add(self.db, self.name) {
-            self.before = None;
-        }
-        let (counts, deadline_ms) = match &self.before {
-            Some(before) => (before.counts, before.deadline_ms),
-            None => (Counts::default(), NEVER),
-        };
-        self.broker.names.count(self.db, &counts, &after.counts);
-        // An empty tube that was kept for those who wait on it stands in the index later than its deadline. One that
-        // was taken away leaves the index when we hear that its key is gone.
-        let sooner = look_up || after.deadline_ms < deadline_ms || counts.all() == 0;
-        if sooner && after.deadline_ms != NEVER && !self.removed {
-            self.attend(after, look_up);
-        }
+    fn is_to_be_attended(&self) -> bool {
+        let due_ms = self.key.tube().map_or(NEVER, Tube::due_ms);
+        due_ms < self.due_ms || due_ms == NEVER
     }
 
+    /// Keeps the index true: it has the tube looked at no later than when something is due there.
     #[inline(never)]
-    fn attend(&mut self, after: &Glance, look_up: bool) {
+    fn attend(&mut self, linger_ms: u64, look_up: bool) {
+        let Some(tube) = self.key.tube() else { return };
+        let Some(deadline_ms) = tube.next_deadline_ms(linger_ms) else { return };
+        if !look_up && deadline_ms >= self.due_ms {
+            return;
+        }
         // An idle tube that somebody waits on stays: look again when it could go next.
-        let stays = look_up && after.deadline_ms <= self.now_ms && after.counts.all() == 0;
-        let linger_ms = self.broker.settings.linger_ms.max(1_000);
-        let at_ms = if stays { self.now_ms.saturating_add(linger_ms) } else { after.deadline_ms };
+        let stays = look_up && deadline_ms <= self.now_ms && tube.counts().all() == 0;
+        let at_ms = if stays { self.now_ms.saturating_add(linger_ms.max(1_000)) } else { deadline_ms };
         self.broker.names.attend(self.db, self.name, at_ms);
     }
 
@@ -402,16 +412,15 @@ impl<'a, W: World> Step<'a, W> {
 
     #[inline(always)]
     fn close(&mut self, linger_ms: u64, look_up: bool) {
-        let after = self.key.tube().map(|tube| Glance::of(tube, linger_ms));
         if self.broker.port.is_some() {
             self.tell_port_of_all();
         }
+        // A tube that was taken away leaves the index when we hear that its key is gone.
         if self.removed {
             self.key.close();
             self.world.remove(self.db, self.name);
-        }
-        if let Some(after) = after {
-            self.note(&after, look_up);
+        } else if look_up || (self.may_be_sooner && self.is_to_be_attended()) {
+            self.attend(linger_ms, look_up);
         }
         self.key.close();
         match self.event {
@@ -426,8 +435,7 @@ impl<'a, W: World> Step<'a, W> {
     #[inline(never)]
     fn tell_port_of_all(&mut self) {
         if let (Some(port), Some(tube)) = (self.broker.port_of(self.db), self.key.tube()) {
-            let before = self.before.as_ref().map(|before| before.counts).unwrap_or_default();
-            port.changed(self.name, &before, tube);
+            port.changed(self.name, self.had_jobs, tube);
         }
     }
 
@@ -454,7 +462,7 @@ impl<'a, W: World> Step<'a, W> {
             Some(tube) => tube.verify_each(event.at_ms, event.changes())?,
             None => {
                 verify_first(event)?;
-                self.key.create(Tube::new(event.at_ms));
+                self.create_as_of(event.at_ms);
             }
         }
         self.event = Event::AsItCame;
@@ -478,6 +486,16 @@ fn verify_first(event: &codec::Event<'_>) -> Result<(), Refused> {
         }
         _ => Err(Invalid::NoTube.into()),
     }
+}
+
+/// Whether something may be due in a tube sooner than before a change. Where a tube may just have become idle, the end
+/// of its time is.
+#[inline(always)]
+fn may_bring_nearer(change: &Change<'_>) -> bool {
+    !matches!(
+        change,
+        Change::Put { delay_ms: 0, .. } | Change::Promote { .. } | Change::Kick { .. } | Change::Prioritize { .. }
+    )
 }
 
 /// How keyspace notifications call a change.

@@ -77,6 +77,11 @@ pub enum News {
         /// The database and name it has.
         to: (u32, Box<[u8]>),
     },
+    /// A tube that was loaded has held this id.
+    Seen {
+        /// The id.
+        id: u64,
+    },
     /// A database was emptied; `None` for all of them.
     Flushed(Option<u32>),
     /// Two databases changed places.

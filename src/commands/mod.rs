@@ -73,6 +73,7 @@ pub enum Done {
 }
 
 /// Runs a command. On an error nothing was written and nothing was changed.
+#[inline(always)]
 pub fn run<W: World, R: Reply>(verb: Verb, call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
     match verb {
         Verb::Put => producer::put(call),

@@ -1,9 +1,9 @@
 //! Putting jobs.
 
-use crate::broker::{Step, World};
+use crate::broker::{Settings, Step, World};
 use crate::queue::{Change, ID_MAX};
 
-use super::args::{INTEGER_MAX, Keyword};
+use super::args::{INTEGER_MAX, Keyword, Options};
 use super::error::CommandError;
 use super::{Call, Done, Reply};
 
@@ -13,53 +13,60 @@ const OPTIONS: &[Keyword] = &[Keyword::Pri, Keyword::Delay, Keyword::Ttr];
 const PRI: u32 = 1024;
 
 /// `PHEAN.PUT tube body [PRI pri] [DELAY seconds] [TTR seconds]`
+#[inline(always)]
 pub fn put<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
-    let tube = call.args.take()?;
-    let body = call.args.take_many(1)?;
-    let first_id = put_all(call, tube, body)?;
-    call.reply.integer(first_id);
+    let name = call.args.take()?;
+    let body = call.args.take()?;
+    let options = call.args.options(OPTIONS)?;
+    may_be_put(&call.broker.settings, &[body])?;
+    let id = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+        let id = step.new_ids(1)?;
+        step.create();
+        step.make(&new_job(id, body, &options, step.settings()));
+        Some(id)
+    })?;
+    call.reply.integer(id.ok_or(CommandError::NoIdsLeft)?);
     Ok(Done::Replied)
 }
 
 /// `PHEAN.MPUT tube numjobs body [body …] [PRI pri] [DELAY seconds] [TTR seconds]`
 pub fn mput<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
-    let tube = call.args.take()?;
+    let name = call.args.take()?;
     let count = call.args.integer("numjobs", 1, INTEGER_MAX)?;
     let bodies = call.args.take_many(count)?;
-    let first_id = put_all(call, tube, bodies)?;
+    let options = call.args.options(OPTIONS)?;
+    may_be_put(&call.broker.settings, bodies)?;
+    let first_id = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+        let first_id = step.new_ids(count)?;
+        step.create();
+        for (id, body) in (first_id..).zip(bodies) {
+            step.make(&new_job(id, body, &options, step.settings()));
+        }
+        Some(first_id)
+    })?;
+    let first_id = first_id.ok_or(CommandError::NoIdsLeft)?;
     call.reply.array(bodies.len());
     (first_id..).take(bodies.len()).for_each(|id| call.reply.integer(id));
     Ok(Done::Replied)
 }
 
-/// Puts all bodies, or none. The rest of the arguments are options. Ids are given in a row; the first is
-/// returned.
-fn put_all<W: World, R: Reply>(
-    call: &mut Call<'_, W, R>,
-    tube: &[u8],
-    bodies: &[&[u8]],
-) -> Result<u64, CommandError> {
-    let options = call.args.options(OPTIONS)?;
-    let settings = call.broker.settings;
+/// Whether new jobs with these bodies are taken.
+#[inline(always)]
+fn may_be_put(settings: &Settings, bodies: &[&[u8]]) -> Result<(), CommandError> {
     if let Some(body) = bodies.iter().find(|body| body.len() as u64 > settings.max_job_size) {
         return Err(CommandError::TooBig { size: body.len(), limit: settings.max_job_size });
     }
-    if settings.drain {
-        return Err(CommandError::Draining);
+    if settings.drain { Err(CommandError::Draining) } else { Ok(()) }
+}
+
+#[inline(always)]
+fn new_job<'a>(id: u64, body: &'a [u8], options: &Options<'_>, settings: &Settings) -> Change<'a> {
+    debug_assert!(id <= ID_MAX);
+    Change::Put {
+        id,
+        pri: options.pri.unwrap_or(PRI),
+        delay_ms: options.delay_ms.unwrap_or(0),
+        ttr_ms: options.ttr_ms.unwrap_or(settings.ttr_ms),
+        body,
     }
-    Step::run(call.broker, call.world, call.db, tube, call.now_ms, |step| {
-        let first_id = step.new_ids(bodies.len() as u64).ok_or(CommandError::NoIdsLeft)?;
-        debug_assert!(first_id <= ID_MAX);
-        step.create();
-        for (id, body) in (first_id..).zip(bodies) {
-            step.make(&Change::Put {
-                id,
-                pri: options.pri.unwrap_or(PRI),
-                delay_ms: options.delay_ms.unwrap_or(0),
-                ttr_ms: options.ttr_ms.unwrap_or(settings.ttr_ms),
-                body,
-            });
-        }
-        Ok(first_id)
-    })?
 }

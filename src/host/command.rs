@@ -7,10 +7,11 @@ use crate::commands::{self, Args, COMMANDS, Call, Client, Command, CommandError,
 
 use super::api::{self, CmdFunc, Ctx, RedisModuleCtx, RedisModuleString, flag};
 use super::beanstalk;
+use super::clock::recent_ms;
 use super::guard::guard;
 use super::register::key_flags;
 use super::reply::RedisReply;
-use super::state::{self, State, now_ms};
+use super::state::{self, State};
 use super::waits::WaitsFor;
 use super::world::{Arguments, RedisWorld};
 
@@ -59,7 +60,7 @@ unsafe extern "C" fn command<const INDEX: usize>(
         if command.keys == Keys::Counted && api::is_asked_for_keys(ctx) {
             tell_keys(ctx, command, strings);
         } else {
-            with_bytes(strings, |bytes| run(ctx, command, Arguments { strings, bytes }));
+            with_bytes(strings, |bytes| run::<INDEX>(ctx, Arguments { strings, bytes }));
         }
         false
     });
@@ -70,32 +71,39 @@ unsafe extern "C" fn command<const INDEX: usize>(
 }
 
 /// Shows the arguments as bytes, but for the command's name, which is known.
+#[inline(always)]
 fn with_bytes(strings: &[*mut RedisModuleString], work: impl FnOnce(&[&[u8]])) {
     fn bytes(string: &*mut RedisModuleString) -> &[u8] {
         // SAFETY: a pointer to a mutable pointer is read as one to a constant pointer.
         api::bytes_of(unsafe { &*std::ptr::from_ref(string).cast::<*const RedisModuleString>() })
     }
-    if strings.len() <= FEW {
-        let mut few: [&[u8]; FEW] = [&[]; FEW];
-        few.iter_mut().zip(strings).skip(1).for_each(|(slot, string)| *slot = bytes(string));
-        work(&few[..strings.len()]);
-    } else {
-        let mut many: Vec<&[u8]> = strings.iter().map(bytes).collect();
-        many[0] = &[];
-        work(&many);
-    }
+    let mut few: [&[u8]; FEW] = [&[]; FEW];
+    let many: Vec<&[u8]>;
+    let all = match few.get_mut(..strings.len()) {
+        Some(few) => {
+            few.iter_mut().zip(strings).skip(1).for_each(|(slot, string)| *slot = bytes(string));
+            &*few
+        }
+        None => {
+            many = strings.iter().map(bytes).collect();
+            &many
+        }
+    };
+    work(all);
 }
 
-fn run(ctx: Ctx, command: &'static Command, arguments: Arguments<'_>) {
+/// Runs a command. There is one of these for each, so that its way down to the tube lies in one piece.
+#[inline(always)]
+fn run<const INDEX: usize>(ctx: Ctx, arguments: Arguments<'_>) {
+    let command = &COMMANDS[INDEX];
     let mut reply = RedisReply::new(ctx);
     if !takes(command, arguments.bytes.len()) {
         return refuse(ctx, command, arguments, &CommandError::Arity);
     }
-    let client = ctx.client_id();
-    if command.verb == Verb::Apply && is_answered(ctx, client, &mut reply) {
+    if command.verb == Verb::Apply && is_answered(ctx, &mut reply) {
         return;
     }
-    let asked = Asked { ctx, command, arguments, client, db: ctx.selected_db() };
+    let asked = Asked { ctx, command, arguments, db: ctx.selected_db() };
     match state::enter(|state| state.run(&asked, &mut reply)) {
         Some(Ok(())) => {}
         Some(Err(error)) => refuse(ctx, command, arguments, &error),
@@ -116,10 +124,10 @@ fn refuse(ctx: Ctx, command: &Command, arguments: Arguments<'_>, error: &Command
 
 /// Answers an event that was only asked about, or that must not come from here; `false` if it is to be applied.
 #[inline(never)]
-fn is_answered(ctx: Ctx, client: u64, reply: &mut RedisReply) -> bool {
+fn is_answered(ctx: Ctx, reply: &mut RedisReply) -> bool {
     if beanstalk::is_asking() {
         reply.integer(0);
-    } else if !may_apply(ctx, client) {
+    } else if !may_apply(ctx) {
         reply.error("NOPERM PHEAN.APPLY is for primaries and the append-only file; others need REPLICAOF");
     } else {
         return false;
@@ -134,9 +142,9 @@ fn takes(command: &Command, count: usize) -> bool {
 
 /// Whether an event may come from here: from our primary, from the append-only file, or from somebody who could
 /// make this server follow another one anyway.
-fn may_apply(ctx: Ctx, client: u64) -> bool {
+fn may_apply(ctx: Ctx) -> bool {
     ctx.has(flag::REPLICATED | flag::LOADING)
-        || ctx.user_of(client).is_some_and(|user| api::user_may_run(&user, &[b"REPLICAOF", b"NO", b"ONE"]))
+        || ctx.user_of(ctx.client_id()).is_some_and(|user| api::user_may_run(&user, &[b"REPLICAOF", b"NO", b"ONE"]))
 }
 
 /// A command that a client sent.
@@ -144,15 +152,14 @@ struct Asked<'a> {
     ctx: Ctx,
     command: &'static Command,
     arguments: Arguments<'a>,
-    client: u64,
     /// The client's database. It is asked for before anything is heard of: looking at keys elsewhere selects theirs.
     db: u32,
 }
 
-// Most commands ask for none of the context's flags, which take a fortieth of a put to be told.
+// Most commands ask for nothing of this: the context's flags take a fortieth of a put to be told.
 impl Client for Asked<'_> {
     fn id(&self) -> u64 {
-        self.client
+        self.ctx.client_id()
     }
 
     fn may_wait(&self) -> bool {
@@ -166,6 +173,7 @@ impl Client for Asked<'_> {
 }
 
 impl State {
+    #[inline(always)]
     fn run(&mut self, asked: &Asked<'_>, reply: &mut RedisReply) -> Result<(), CommandError> {
         let done = self.answer(asked, reply);
         if let Ok(Done::Waits(wait)) = done {
@@ -178,34 +186,25 @@ impl State {
 
     #[inline(never)]
     fn keep_waiting(&mut self, asked: &Asked<'_>, wait: Wait) {
-        let Asked { ctx, command, client, db, .. } = *asked;
+        let Asked { ctx, command, db, .. } = *asked;
         let waits_for = WaitsFor { verb: command.verb, db, many: wait.count.is_some(), flags: ctx.flags() };
         let broker = &mut self.broker;
-        self.waits.block(ctx, client, waits_for, || broker.wait(wait));
+        self.waits.block(ctx, asked.id(), waits_for, || broker.wait(wait));
         self.settle(ctx);
     }
 
     #[inline(always)]
     fn answer(&mut self, asked: &Asked<'_>, reply: &mut RedisReply) -> Result<Done, CommandError> {
         let Asked { ctx, command, arguments, db, .. } = *asked;
-        let now_ms = now_ms();
+        let now_ms = recent_ms();
         let in_cluster = self.found.in_cluster();
         let started_ms = self.started_ms;
         let (broker, means) = self.parts();
         let mut world = RedisWorld::in_command(ctx, db, means, arguments);
-        if in_cluster && !ctx.has(flag::LOADING) {
-            // What stands behind several keys does no harm among them.
-            let keys = match command.keys {
-                Keys::None => None,
-                Keys::First => arguments.bytes.get(1..2),
-                Keys::Counted => arguments.bytes.get(2..),
-            };
-            if let Some(keys) = keys {
-                world.see_only(keys);
-            }
+        if in_cluster {
+            see_only_keys(ctx, command, arguments, &mut world);
         }
         broker.catch_up(&mut world);
-        broker.lift_ids(state::take_highest_id());
         commands::run(
             command.verb,
             &mut Call {
@@ -230,6 +229,23 @@ impl State {
         if self.timer.about_to_sleep && (self.broker.has_deliveries() || self.waits.has_ended()) {
             api::turn_event_loop();
         }
+    }
+}
+
+/// In a cluster, a command sees no other keys than its own.
+#[inline(never)]
+fn see_only_keys<'a>(ctx: Ctx, command: &Command, arguments: Arguments<'a>, world: &mut RedisWorld<'a>) {
+    if ctx.has(flag::LOADING) {
+        return;
+    }
+    // What stands behind several keys does no harm among them.
+    let keys = match command.keys {
+        Keys::None => None,
+        Keys::First => arguments.bytes.get(1..2),
+        Keys::Counted => arguments.bytes.get(2..),
+    };
+    if let Some(keys) = keys {
+        world.see_only(keys);
     }
 }
 

@@ -13,9 +13,10 @@ use redis_module::raw;
 use crate::broker::{News, Role};
 
 use super::api::{Ctx, OK, RedisModuleCtx, RedisModuleEvent, RedisModuleString, api, bytes_of, flag, notify};
+use super::clock::{now_ms, now_us};
 use super::guard::guard;
 use super::loading;
-use super::state::{self, MainThread, State, now_ms, now_us, tell};
+use super::state::{self, MainThread, State, tell};
 use super::world::RedisWorld;
 
 const ROLE_CHANGED: u64 = 0;
@@ -202,7 +203,6 @@ unsafe extern "C" fn on_event(
 fn about_to_sleep(ctx: Ctx) {
     state::enter(|state| {
         state.timer.about_to_sleep = true;
-        state.broker.lift_ids(state::take_highest_id());
         state.door.count_due();
         let flags = if state.door.has_work() { Some(ctx.flags()) } else { None };
         if let Some(flags) = flags {
@@ -222,7 +222,6 @@ fn about_to_sleep(ctx: Ctx) {
 
 impl State {
     fn become_role(&mut self, ctx: Ctx, role: Role) {
-        self.broker.lift_ids(state::take_highest_id());
         self.broker.set_role(role, now_us());
         // A replica has had a backlog since its synchronisation, and goes on with it when it is promoted.
         self.listeners.came();

@@ -55,7 +55,7 @@ impl Found {
     }
 
     /// The tube, if it was found lately and is still there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, db: u32, name: &[u8]) -> Option<NonNull<Tube>> {
         if self.told != Some(state::told()) {
             return None;

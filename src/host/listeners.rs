@@ -19,6 +19,7 @@ pub(super) struct Listeners {
     maybe: bool,
     needed: bool,
     modules: Modules,
+    of_keys: bool,
 }
 
 /// The modules that are loaded.
@@ -32,7 +33,7 @@ enum Modules {
 
 impl Default for Listeners {
     fn default() -> Listeners {
-        Listeners { maybe: true, needed: true, modules: Modules::Unknown }
+        Listeners { maybe: true, needed: true, modules: Modules::Unknown, of_keys: true }
     }
 }
 
@@ -50,17 +51,18 @@ impl Listeners {
     /// A child was forked, a replica came, the role or a setting changed: assume listeners until asked again.
     pub(super) fn came(&mut self) {
         self.maybe = true;
+        self.of_keys = true;
     }
 
     /// A module was loaded or unloaded.
     pub(super) fn modules_changed(&mut self) {
         self.modules = Modules::Unknown;
+        self.of_keys = true;
     }
 
     /// Whether anybody may hear what happens to keys.
-    #[inline]
     pub(super) fn may_hear_of_keys(&self) -> bool {
-        self.modules != Modules::OnlyUs || api::clients_hear_of_keys()
+        self.of_keys
     }
 
     /// Asks the server.
@@ -74,5 +76,6 @@ impl Listeners {
             let modules = ctx.ask(c"MODULE", c"LIST").map(|list| list.whole().parts().count());
             self.modules = if modules == Some(1) { Modules::OnlyUs } else { Modules::Others };
         }
+        self.of_keys = self.modules != Modules::OnlyUs || api::clients_hear_of_keys();
     }
 }

@@ -5,6 +5,7 @@
 //! | `api` | every function of Redis that is called, with its safety said once |
 //! | `alloc` | memory from Redis |
 //! | `guard` | panics stay on our side |
+//! | `clock` | the time |
 //! | `state` | what lives as long as the module |
 //! | `world` | Redis as the broker's world |
 //! | `found` | where tubes were found lately |
@@ -21,6 +22,7 @@
 mod alloc;
 mod api;
 mod beanstalk;
+mod clock;
 mod command;
 mod config;
 mod datatype;

@@ -8,10 +8,9 @@ use std::collections::VecDeque;
 use std::ptr;
 
 use crate::broker::{Broker, News, Role, Settings};
-use crate::queue::TIME_MAX_MS;
-
-use super::api::{self, Ctx, RedisModuleType, flag};
+use super::api::{Ctx, RedisModuleType, flag};
 use super::beanstalk::Door;
+use super::clock::now_ms;
 use super::events;
 use super::found::Found;
 use super::listeners::Listeners;
@@ -42,19 +41,10 @@ pub(super) struct State {
 
 static STATE: MainThread<RefCell<Option<State>>> = MainThread(RefCell::new(None));
 static NEWS: MainThread<RefCell<VecDeque<News>>> = MainThread(RefCell::new(VecDeque::new()));
+static HAS_NEWS: MainThread<Cell<bool>> = MainThread(Cell::new(false));
 static TOLD: MainThread<Cell<u64>> = MainThread(Cell::new(0));
 static HIGHEST_ID: MainThread<Cell<u64>> = MainThread(Cell::new(0));
 static DATA_TYPE: MainThread<Cell<*mut RedisModuleType>> = MainThread(Cell::new(ptr::null_mut()));
-
-/// The time (Unix ms).
-pub(super) fn now_ms() -> u64 {
-    api::milliseconds().min(TIME_MAX_MS)
-}
-
-/// The time (Unix µs), as far as milliseconds tell it.
-pub(super) fn now_us() -> u64 {
-    now_ms() * 1000
-}
 
 /// What this server is, by what Redis says.
 pub(super) fn role(ctx: Ctx) -> Role {
@@ -124,6 +114,7 @@ pub(super) fn tell(news: News) {
     events::hear_turns();
     doubt();
     NEWS.0.borrow_mut().push_back(news);
+    HAS_NEWS.0.set(true);
 }
 
 /// A number that grows with each news and [doubt]. While it stays the same, no tube's key has gone, or got a time to
@@ -132,22 +123,25 @@ pub(super) fn told() -> u64 {
     TOLD.0.get()
 }
 
-/// The oldest news.
+/// The oldest news; ids that were seen come last.
 pub(super) fn next_news() -> Option<News> {
-    NEWS.0.borrow_mut().pop_front()
+    let news = NEWS.0.borrow_mut().pop_front();
+    if news.is_none() {
+        HAS_NEWS.0.set(false);
+        let id = HIGHEST_ID.0.take();
+        return (id > 0).then_some(News::Seen { id });
+    }
+    news
 }
 
 /// Whether there is news.
+#[inline]
 pub(super) fn has_news() -> bool {
-    !NEWS.0.borrow().is_empty()
+    HAS_NEWS.0.get()
 }
 
 /// Remembers an id that a loaded tube has held, even if that tube is gone again before the broker looks.
 pub(super) fn saw_id(id: u64) {
     HIGHEST_ID.0.set(HIGHEST_ID.0.get().max(id));
-}
-
-/// The highest id seen since this was last asked.
-pub(super) fn take_highest_id() -> u64 {
-    HIGHEST_ID.0.take()
+    HAS_NEWS.0.set(true);
 }

@@ -3,8 +3,9 @@
 use crate::broker::Ticked;
 
 use super::api::{self, Ctx, RedisModuleCtx};
+use super::clock::now_ms;
 use super::guard::guard;
-use super::state::{self, State, now_ms};
+use super::state::{self, State};
 use super::world::RedisWorld;
 
 /// How often to ask whether changes are allowed again, in milliseconds: nothing tells.

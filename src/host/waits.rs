@@ -12,9 +12,10 @@ use crate::commands::{Reply, Verb, job_reply};
 use crate::queue::{Job, Reservation};
 
 use super::api::{self, BlockedClient, Ctx, OwnedString, RedisModuleCtx, RedisModuleString};
+use super::clock::now_ms;
 use super::guard::guard;
 use super::reply::RedisReply;
-use super::state::{self, now_ms};
+use super::state;
 
 /// The memory that is kept for the next hand-over: so many jobs, and so many bytes of their bodies, at most.
 const KEPT: (usize, usize) = (64, 65_536);

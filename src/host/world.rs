@@ -166,6 +166,35 @@ impl<'a> RedisWorld<'a> {
         }
     }
 
+    /// Makes a change known to everybody.
+    #[inline(never)]
+    fn make_known(&mut self, db: u32, name: &[u8], record: Record<'_>, kinds: Kinds) {
+        if !self.select(db) {
+            return;
+        }
+        let ctx = self.ctx;
+        let kinds = if self.means.listeners.may_hear_of_keys() { kinds } else { Kinds::default() };
+        let make_known = |name: *mut RedisModuleString, is_signalled: bool| {
+            match record {
+                Record::Event(event) => ctx.replicate_apply(name, event),
+                Record::Nobody | Record::AsItCame => ctx.replicate_verbatim(),
+            }
+            if !is_signalled {
+                ctx.signal_modified(name);
+            }
+            for kind in kinds.iter() {
+                let class = if kind == Kind::Remove { notify::GENERIC } else { notify::MODULE };
+                ctx.notify(class, kind.name(), name);
+            }
+        };
+        if self.is_port {
+            let (name, is_signalled) = self.last.signal(db, name);
+            make_known(name, is_signalled);
+        } else {
+            self.with_name(name, |name| make_known(name, false));
+        }
+    }
+
     /// The name as a string of Redis: the argument itself, where it is one.
     fn with_name<T>(&mut self, name: &[u8], work: impl FnOnce(*mut RedisModuleString) -> T) -> T {
         // Most commands name their tube first.
@@ -212,31 +241,21 @@ impl World for RedisWorld<'_> {
         !self.is_command || self.means.listeners.may_be_there()
     }
 
+    #[inline(always)]
     fn commit(&mut self, db: u32, name: &[u8], record: Record<'_>, kinds: Kinds) {
-        if !self.select(db) {
-            return;
-        }
-        let ctx = self.ctx;
-        let kinds = if self.means.listeners.may_hear_of_keys() { kinds } else { Kinds::default() };
-        let make_known = |name: *mut RedisModuleString, is_signalled: bool| {
-            match record {
-                Record::Event(event) => ctx.replicate_apply(name, event),
+        match (self.arguments.bytes, self.arguments.strings) {
+            // Mostly nobody listens, and it is a command that names its tube first.
+            ([_, first, ..], [_, string, ..])
+                if record == Record::Nobody
+                    && std::ptr::eq(*first, name)
+                    && self.selected_db == db
+                    && !self.means.listeners.may_hear_of_keys() =>
+            {
                 // Nobody gets to see it, but the change counts for the RDB file's save points.
-                Record::Nobody | Record::AsItCame => ctx.replicate_verbatim(),
+                self.ctx.replicate_verbatim();
+                self.ctx.signal_modified(*string);
             }
-            if !is_signalled {
-                ctx.signal_modified(name);
-            }
-            for kind in kinds.iter() {
-                let class = if kind == Kind::Remove { notify::GENERIC } else { notify::MODULE };
-                ctx.notify(class, kind.name(), name);
-            }
-        };
-        if self.is_port {
-            let (name, is_signalled) = self.last.signal(db, name);
-            make_known(name, is_signalled);
-        } else {
-            self.with_name(name, |name| make_known(name, false));
+            _ => self.make_known(db, name, record, kinds),
         }
     }
 

@@ -94,28 +94,31 @@ impl Counts {
     }
 
     pub(super) fn add(&mut self, state: State, pri: u32) {
-        self.by_state[state as usize] += 1;
-        self.urgent += u64::from(state == State::Ready && pri < URGENT_BELOW);
+        let count = &mut self.by_state[state as usize];
+        *count = count.wrapping_add(1);
+        self.urgent = self.urgent.wrapping_add(u64::from(state == State::Ready && pri < URGENT_BELOW));
     }
 
     fn take(&mut self, state: State, pri: u32) {
-        self.by_state[state as usize] -= 1;
-        self.urgent -= u64::from(state == State::Ready && pri < URGENT_BELOW);
-    }
-
-    /// The counts after a part of them went from `before` to `after`.
-    pub fn shift(&mut self, before: &Counts, after: &Counts) {
-        let shift = |mine: u64, before: u64, after: u64| mine.wrapping_add(after).wrapping_sub(before);
-        for ((mine, before), after) in self.by_state.iter_mut().zip(before.by_state).zip(after.by_state) {
-            *mine = shift(*mine, before, after);
-        }
-        self.urgent = shift(self.urgent, before.urgent, after.urgent);
+        let count = &mut self.by_state[state as usize];
+        *count = count.wrapping_sub(1);
+        self.urgent = self.urgent.wrapping_sub(u64::from(state == State::Ready && pri < URGENT_BELOW));
     }
 
     /// The counts after those of `other` came to them.
     pub fn plus(&mut self, other: &Counts) {
-        self.by_state.iter_mut().zip(other.by_state).for_each(|(mine, theirs)| *mine += theirs);
-        self.urgent += other.urgent;
+        self.each(other, u64::wrapping_add);
+    }
+
+    /// The counts after those of `other` left them.
+    pub fn minus(&mut self, other: &Counts) {
+        self.each(other, u64::wrapping_sub);
+    }
+
+    fn each(&mut self, other: &Counts, with: impl Fn(u64, u64) -> u64) {
+        let mine = self.by_state.iter_mut().zip(other.by_state);
+        mine.for_each(|(mine, theirs)| *mine = with(*mine, theirs));
+        self.urgent = with(self.urgent, other.urgent);
     }
 }
 
@@ -173,8 +176,18 @@ impl Jobs {
     }
 
     /// Appends a ready job without history. Its id must be above every id in the tube.
-    pub(super) fn put(&mut self, id: u64, created_ms: u64, pri: u32, ttr_ms: u64, body: &[u8]) {
+    #[inline(always)]
+    pub(super) fn put(
+        &mut self,
+        id: u64,
+        created_ms: u64,
+        pri: u32,
+        ttr_ms: u64,
+        body: &[u8],
+        tally: &mut Counts,
+    ) {
         self.counts.add(State::Ready, pri);
+        tally.add(State::Ready, pri);
         if let Some(segment) = self.segments.last_mut()
             && segment.fits(id, created_ms, body.len())
         {
@@ -192,10 +205,10 @@ impl Jobs {
     }
 
     /// Appends a job in whatever state. Its id must be above every id in the tube.
-    pub(super) fn restore(&mut self, job: &Job<'_>) {
-        self.put(job.id, job.created_ms, job.pri, job.ttr_ms, job.body);
+    pub(super) fn restore(&mut self, job: &Job<'_>, tally: &mut Counts) {
+        self.put(job.id, job.created_ms, job.pri, job.ttr_ms, job.body, tally);
         if !job.is_as_put() {
-            self.update(job.id, |shape| *shape = Shape::of(job));
+            self.update(job.id, tally, |shape| *shape = Shape::of(job));
         }
     }
 
@@ -312,7 +325,7 @@ impl Jobs {
 
     /// Changes the job `id`; `false` if there is none.
     #[inline]
-    pub(super) fn update(&mut self, id: u64, change: impl FnOnce(&mut Shape)) -> bool {
+    pub(super) fn update(&mut self, id: u64, tally: &mut Counts, change: impl FnOnce(&mut Shape)) -> bool {
         let Some(segment) = self.segments.of_mut(id) else { return false };
         let Some(slot) = segment.find(id) else { return false };
         let before = segment.keys();
@@ -320,32 +333,36 @@ impl Jobs {
         self.bytes = self.bytes.wrapping_add_signed(grown);
         let (base, after) = (segment.base_id(), segment.keys());
         self.reorder(base, before, after);
-        self.counts.take(old.state, old.pri);
-        self.counts.add(new.state, new.pri);
+        for counts in [&mut self.counts, tally] {
+            counts.take(old.state, old.pri);
+            counts.add(new.state, new.pri);
+        }
         true
     }
 
     /// Hands the job `id` to a worker; `false` if there is none.
     #[inline]
-    pub(super) fn reserve(&mut self, id: u64, reservation: &Reservation) -> bool {
+    pub(super) fn reserve(&mut self, id: u64, reservation: &Reservation, tally: &mut Counts) -> bool {
         let Some(segment) = self.segments.of_mut(id) else { return false };
         let Some(slot) = segment.find(id) else { return false };
         let before = segment.keys();
         let Some((pri, grown)) = segment.reserve(slot, reservation) else {
-            return self.reserve_any(id, reservation);
+            return self.reserve_any(id, reservation, tally);
         };
         self.bytes = self.bytes.wrapping_add_signed(grown);
         let (base, after) = (segment.base_id(), segment.keys());
         self.reorder(base, before, after);
-        self.counts.take(State::Ready, pri);
-        self.counts.add(State::Reserved, pri);
+        for counts in [&mut self.counts, tally] {
+            counts.take(State::Ready, pri);
+            counts.add(State::Reserved, pri);
+        }
         true
     }
 
     /// As [`Jobs::reserve`], whatever the job has been through.
     #[cold]
-    fn reserve_any(&mut self, id: u64, reservation: &Reservation) -> bool {
-        self.update(id, |job| {
+    fn reserve_any(&mut self, id: u64, reservation: &Reservation, tally: &mut Counts) -> bool {
+        self.update(id, tally, |job| {
             job.state = State::Reserved;
             job.timing.at = 0;
             job.reservation = *reservation;
@@ -353,7 +370,7 @@ impl Jobs {
     }
 
     /// Deletes the job `id`; `false` if there is none.
-    pub(super) fn remove(&mut self, id: u64) -> bool {
+    pub(super) fn remove(&mut self, id: u64, tally: &mut Counts) -> bool {
         let Some(segment) = self.segments.of_mut(id) else { return false };
         let Some(slot) = segment.find(id) else { return false };
         let before = segment.keys();
@@ -365,6 +382,7 @@ impl Jobs {
         let is_large = segment.has_large_room();
         self.reorder(base, before, after);
         self.counts.take(state, pri);
+        tally.take(state, pri);
         if is_empty {
             self.spare = self.take_segment(base);
             let is_last = self.segments.is_empty();
@@ -488,7 +506,8 @@ impl Jobs {
 
     /// Deletes all jobs in `states`, and returns what can be freed at leisure. Looks at the jobs that go where others
     /// stay in their segment, and copies those others only where they are less than a quarter; looks at no other job.
-    pub(super) fn clear(&mut self, states: States) -> Jobs {
+    pub(super) fn clear(&mut self, states: States, tally: &mut Counts) -> Jobs {
+        tally.minus(&self.counts);
         let kept = self.segments_with(|state| !states.has(state));
         let cleared = self.segments_with(|state| states.has(state));
         let mut trash = Jobs::default();
@@ -527,6 +546,7 @@ impl Jobs {
             trash.segments.append(old);
         }
         self.shrink_lonely();
+        tally.plus(&self.counts);
         trash
     }
 

@@ -220,14 +220,19 @@ impl Tube {
 
     /// When something next happens by itself (Unix ms): a delayed job becomes ready, a reservation or the pause
     /// ends, or the idle tube has lingered for `linger_ms`.
-    #[inline]
     pub fn next_deadline_ms(&self, linger_ms: u64) -> Option<u64> {
-        let first = self.jobs.first_key(Order::Delayed).min(self.jobs.first_key(Order::Deadline));
-        let first = first.min(self.pause_ends_ms());
-        if first != NO_KEY {
-            return Some(first);
+        let due_ms = self.due_ms();
+        if due_ms != NO_KEY {
+            return Some(due_ms);
         }
         self.is_idle().then(|| self.header.used_at_ms.saturating_add(linger_ms))
+    }
+
+    /// When a delayed job becomes ready, or a reservation or the pause ends (Unix ms); `u64::MAX` for never.
+    #[inline]
+    pub fn due_ms(&self) -> u64 {
+        let first = self.jobs.first_key(Order::Delayed).min(self.jobs.first_key(Order::Deadline));
+        first.min(self.pause_ends_ms())
     }
 
     /// Bytes of memory that the tube takes, as far as they can be known from here.

@@ -74,9 +74,9 @@ impl PortIndex {
     }
 
     /// A tube of its is now as told.
-    pub(super) fn changed(&mut self, name: &[u8], before: &Counts, tube: &Tube) {
+    pub(super) fn changed(&mut self, name: &[u8], had_jobs: bool, tube: &Tube) {
         let has_jobs = tube.counts().all() > 0;
-        if has_jobs != (before.all() > 0) {
+        if has_jobs != had_jobs {
             self.life.jobs(name, has_jobs);
         }
         if std::mem::take(&mut self.is_headed_anew) {

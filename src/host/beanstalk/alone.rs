@@ -13,8 +13,9 @@ use std::ffi::c_int;
 use std::os::fd::RawFd;
 
 use super::super::api::{self, Ctx, flag};
+use super::super::clock::now_ms;
 use super::super::events;
-use super::super::state::{self, State, now_ms};
+use super::super::state::{self, State};
 use super::super::world::RedisWorld;
 use super::{Door, gates};
 use crate::broker::Role;

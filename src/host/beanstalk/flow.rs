@@ -4,8 +4,9 @@ use std::ffi::{c_int, c_void};
 use std::os::fd::RawFd;
 
 use super::super::api::{self, Ready};
+use super::super::clock::now_ms;
 use super::super::guard::guard;
-use super::super::state::{self, now_ms};
+use super::super::state;
 use super::listen::on_input;
 use super::{Connection, Door};
 

@@ -34,7 +34,8 @@ use crate::beanstalk::{Port, PortSettings, Session};
 use crate::broker::{Broker, End};
 
 use super::api::{self, Ctx, Ready, RedisModuleInfoCtx, flag, info_field};
-use super::state::{State, now_ms};
+use super::clock::now_ms;
+use super::state::State;
 use super::world::{Last, RedisWorld};
 use alone::Calm;
 use flow::on_turn;

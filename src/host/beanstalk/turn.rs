@@ -7,8 +7,9 @@ use crate::beanstalk::Port;
 use crate::broker::Broker;
 
 use super::super::api::{self, Ctx, Ready, RedisModuleCtx, flag};
+use super::super::clock::now_ms;
 use super::super::guard::guard;
-use super::super::state::{self, State, now_ms};
+use super::super::state::{self, State};
 use super::super::world::{Last, RedisWorld};
 use super::gates::{Gatekeeper, Memory};
 use super::{Door, Inside};
