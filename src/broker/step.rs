@@ -15,7 +15,7 @@ use crate::queue::{Change, Handle, Invalid, Then, Tube, Why};
 
 use super::line::Grant;
 use super::names::Name;
-use super::{Access, Broker, Key, Kind, Kinds, Record, Refused, Role, Settings, World, WrongType};
+use super::{Access, Broker, Key, Kind, Kinds, Record, Refused, Role, World, WrongType};
 
 /// A command or a tick ends, or promotes, at most so many overdue jobs before it does its own work.
 pub(super) const SLICE: usize = 256;
@@ -70,29 +70,35 @@ impl<'a, W: World> Step<'a, W> {
         now_ms: u64,
         work: impl FnOnce(&mut Step<'a, W>) -> T,
     ) -> Result<T, WrongType> {
-        Step::open(broker, world, db, name, now_ms, |step| {
-            step.begin();
-            let done = work(step);
-            step.finish();
-            done
-        })
+        let key = Step::open(broker, world, db, name)?;
+        let mut step = Step::of(broker, world, key, db, name, now_ms);
+        step.begin();
+        let done = work(&mut step);
+        step.finish();
+        Ok(done)
     }
 
-    /// Opens a tube, as it is, for `work`, which closes it.
+    /// Opens a tube, as it is, to be changed.
     #[inline(always)]
-    fn open<T>(
-        broker: &'a mut Broker,
-        world: &'a mut W,
-        db: u32,
-        name: &'a [u8],
-        now_ms: u64,
-        work: impl FnOnce(&mut Step<'a, W>) -> T,
-    ) -> Result<T, WrongType> {
+    fn open(broker: &mut Broker, world: &mut W, db: u32, name: &[u8]) -> Result<W::Key, WrongType> {
         let key = world.open(db, name, Access::Change)?;
         // Opening a key whose time is over deletes it, and what the broker knows of it must go before we go on.
         broker.catch_up(world);
+        Ok(key)
+    }
+
+    /// The beginning of a step on an open tube.
+    #[inline(always)]
+    fn of(
+        broker: &'a mut Broker,
+        world: &'a mut W,
+        key: W::Key,
+        db: u32,
+        name: &'a [u8],
+        now_ms: u64,
+    ) -> Step<'a, W> {
         let due_ms = key.tube().map_or(NEVER, Tube::due_ms);
-        let mut step = Step {
+        Step {
             broker,
             world,
             key,
@@ -107,16 +113,19 @@ impl<'a, W: World> Step<'a, W> {
             had_jobs: false,
             changes: 0,
             removed: false,
-        };
-        if step.broker.role == Role::Follower || step.broker.port.is_some() {
-            step.look_around();
         }
-        Ok(work(&mut step))
     }
 
-    /// What is to be known of the tube before it changes, where it matters.
-    #[inline(never)]
+    /// Learns what is to be known of the tube before it changes, where that matters.
+    #[inline(always)]
     fn look_around(&mut self) {
+        if self.broker.role == Role::Follower || self.broker.port.is_some() {
+            self.look_at_tube();
+        }
+    }
+
+    #[inline(never)]
+    fn look_at_tube(&mut self) {
         let Some(counts) = self.key.tube().map(Tube::counts) else { return };
         self.had_jobs = counts.all() > 0;
         // A follower cannot see a key whose time is over by its own clock, and may so have missed this tube when it
@@ -130,6 +139,7 @@ impl<'a, W: World> Step<'a, W> {
     /// Ends what is over by now, and serves those who wait.
     #[inline(always)]
     fn begin(&mut self) {
+        self.look_around();
         if self.due_ms <= self.now_ms {
             self.end_overdue();
         }
@@ -178,11 +188,6 @@ impl<'a, W: World> Step<'a, W> {
         self.now_ms
     }
 
-    /// The settings.
-    pub fn settings(&self) -> &Settings {
-        &self.broker.settings
-    }
-
     /// Says that the next changes are of reservations that are bound to this client, which so need not be looked up.
     pub fn is_held_by(&mut self, client: u64) {
         self.holder = Some(client);
@@ -221,7 +226,7 @@ impl<'a, W: World> Step<'a, W> {
             self.event = if self.world.needs_events() { self.begin_event() } else { Event::Unwritten };
         }
         if self.event == Event::Written {
-            self.write(change);
+            self.write(*change);
         }
         let cleared = self.apply(self.now_ms, change);
         self.broker.totals.count(change, cleared);
@@ -235,8 +240,8 @@ impl<'a, W: World> Step<'a, W> {
     }
 
     #[inline(never)]
-    fn write(&mut self, change: &Change<'_>) {
-        codec::push_change(change, &mut self.broker.buffer);
+    fn write(&mut self, change: Change<'_>) {
+        codec::push_change(&change, &mut self.broker.buffer);
     }
 
     /// Kicks up to `count` jobs: buried ones or, if none is buried, delayed ones. Returns how many it kicked.
@@ -256,7 +261,7 @@ impl<'a, W: World> Step<'a, W> {
     #[inline(always)]
     fn apply(&mut self, at_ms: u64, change: &Change<'_>) -> u64 {
         if !self.broker.sessions.is_empty() {
-            self.tell_sessions(at_ms, change);
+            self.tell_sessions(at_ms, *change);
         }
         let Some(tube) = self.key.tube_mut() else { return 0 };
         let before = tube.header().totals.cleared;
@@ -267,7 +272,7 @@ impl<'a, W: World> Step<'a, W> {
         }
         self.kinds = self.kinds.and(kinds(change));
         if self.broker.port.is_some() {
-            self.tell_port(change);
+            self.tell_port(*change);
         }
         self.changes += 1;
         self.may_be_sooner |= may_bring_nearer(change);
@@ -275,17 +280,18 @@ impl<'a, W: World> Step<'a, W> {
         cleared
     }
 
+    // What is seldom called takes a change by value, so that it need not lie in memory for what is called always.
     #[inline(never)]
-    fn tell_port(&mut self, change: &Change<'_>) {
+    fn tell_port(&mut self, change: Change<'_>) {
         if let Some(port) = self.broker.port_of(self.db) {
-            port.change(self.name, change, self.had_jobs);
+            port.change(self.name, &change, self.had_jobs);
         }
     }
 
     /// What is about to happen to a reservation that may be bound to its client.
     #[inline(never)]
-    fn tell_sessions(&mut self, at_ms: u64, change: &Change<'_>) {
-        let (id, touched_for_ms) = match *change {
+    fn tell_sessions(&mut self, at_ms: u64, change: Change<'_>) {
+        let (id, touched_for_ms) = match change {
             Change::Delete { id } | Change::Return { id, .. } | Change::Bury { id, .. } => (id, None),
             Change::Touch { id, for_ms } => (id, Some(for_ms)),
             _ => return,
@@ -398,16 +404,16 @@ impl<'a, W: World> Step<'a, W> {
         name: &'a [u8],
         now_ms: u64,
     ) -> Result<usize, WrongType> {
-        Step::open(broker, world, db, name, now_ms, |step| {
-            step.begin();
-            let linger_ms = step.broker.settings.linger_ms;
-            let is_waited_on = linger_ms > 0 && step.broker.waiting_on(db, name) > 0;
-            if !is_waited_on && !step.broker.is_attended(db, name) {
-                step.remove_if_idle();
-            }
-            step.close(linger_ms, true);
-            step.changes
-        })
+        let key = Step::open(broker, world, db, name)?;
+        let mut step = Step::of(broker, world, key, db, name, now_ms);
+        step.begin();
+        let linger_ms = step.broker.settings.linger_ms;
+        let is_waited_on = linger_ms > 0 && step.broker.waiting_on(db, name) > 0;
+        if !is_waited_on && !step.broker.is_attended(db, name) {
+            step.remove_if_idle();
+        }
+        step.close(linger_ms, true);
+        Ok(step.changes)
     }
 
     #[inline(always)]
@@ -423,11 +429,10 @@ impl<'a, W: World> Step<'a, W> {
             self.attend(linger_ms, look_up);
         }
         self.key.close();
-        match self.event {
-            Event::None => {}
-            Event::Unwritten => self.world.commit(self.db, self.name, Record::Nobody, self.kinds),
-            Event::Written => self.commit_event(),
-            Event::AsItCame => self.world.commit(self.db, self.name, Record::AsItCame, self.kinds),
+        if self.event == Event::Unwritten {
+            self.world.commit(self.db, self.name, Record::Nobody, self.kinds);
+        } else if self.event != Event::None {
+            self.commit_event();
         }
         self.broker.catch_up(self.world);
     }
@@ -441,7 +446,9 @@ impl<'a, W: World> Step<'a, W> {
 
     #[inline(never)]
     fn commit_event(&mut self) {
-        self.world.commit(self.db, self.name, Record::Event(&self.broker.buffer), self.kinds);
+        let is_written = self.event == Event::Written;
+        let record = if is_written { Record::Event(&self.broker.buffer) } else { Record::AsItCame };
+        self.world.commit(self.db, self.name, record, self.kinds);
         self.broker.buffer.shrink_to(64 * 1024);
     }
 
@@ -454,7 +461,10 @@ impl<'a, W: World> Step<'a, W> {
         now_ms: u64,
         event: &codec::Event<'_>,
     ) -> Result<(), Refused> {
-        Step::open(broker, world, db, name, now_ms, |step| step.replay_all(event))?
+        let key = Step::open(broker, world, db, name)?;
+        let mut step = Step::of(broker, world, key, db, name, now_ms);
+        step.look_around();
+        step.replay_all(event)
     }
 
     fn replay_all(&mut self, event: &codec::Event<'_>) -> Result<(), Refused> {

@@ -119,17 +119,9 @@ impl<'a> Args<'a> {
     }
 
     /// The rest of the arguments as keywords, each of `allowed` at most once, with their values.
-    #[inline(always)]
-    pub fn options(self, allowed: &[Keyword]) -> Result<Options<'a>, CommandError> {
-        let mut options = Options::default();
-        if !self.is_empty() {
-            self.read_options(allowed, &mut options)?;
-        }
-        Ok(options)
-    }
-
     #[inline(never)]
-    fn read_options(mut self, allowed: &[Keyword], options: &mut Options<'a>) -> Result<(), CommandError> {
+    pub fn options(mut self, allowed: &[Keyword]) -> Result<Options<'a>, CommandError> {
+        let mut options = Options::default();
         let mut seen = 0_u32;
         while !self.is_empty() {
             let word = self.take()?;
@@ -142,7 +134,7 @@ impl<'a> Args<'a> {
             seen |= 1 << keyword as u32;
             options.read(keyword, &mut self)?;
         }
-        Ok(())
+        Ok(options)
     }
 }
 

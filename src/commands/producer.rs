@@ -3,11 +3,9 @@
 use crate::broker::{Settings, Step, World};
 use crate::queue::{Change, ID_MAX};
 
-use super::args::{INTEGER_MAX, Keyword, Options};
+use super::args::{INTEGER_MAX, Keyword};
 use super::error::CommandError;
 use super::{Call, Done, Reply};
-
-const OPTIONS: &[Keyword] = &[Keyword::Pri, Keyword::Delay, Keyword::Ttr];
 
 /// The priority of a job that names none.
 const PRI: u32 = 1024;
@@ -17,15 +15,15 @@ const PRI: u32 = 1024;
 pub fn put<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
     let name = call.args.take()?;
     let body = call.args.take()?;
-    let options = call.args.options(OPTIONS)?;
+    let terms = Terms::read(call)?;
     may_be_put(&call.broker.settings, &[body])?;
     let id = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
         let id = step.new_ids(1)?;
         step.create();
-        step.make(&new_job(id, body, &options, step.settings()));
+        step.make(&terms.job(id, body));
         Some(id)
     })?;
-    call.reply.integer(id.ok_or(CommandError::NoIdsLeft)?);
+    call.reply.integer(id.ok_or_else(|| CommandError::NoIdsLeft)?);
     Ok(Done::Replied)
 }
 
@@ -34,13 +32,13 @@ pub fn mput<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, Comma
     let name = call.args.take()?;
     let count = call.args.integer("numjobs", 1, INTEGER_MAX)?;
     let bodies = call.args.take_many(count)?;
-    let options = call.args.options(OPTIONS)?;
+    let terms = Terms::read(call)?;
     may_be_put(&call.broker.settings, bodies)?;
     let first_id = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
         let first_id = step.new_ids(count)?;
         step.create();
         for (id, body) in (first_id..).zip(bodies) {
-            step.make(&new_job(id, body, &options, step.settings()));
+            step.make(&terms.job(id, body));
         }
         Some(first_id)
     })?;
@@ -59,14 +57,31 @@ fn may_be_put(settings: &Settings, bodies: &[&[u8]]) -> Result<(), CommandError>
     if settings.drain { Err(CommandError::Draining) } else { Ok(()) }
 }
 
-#[inline(always)]
-fn new_job<'a>(id: u64, body: &'a [u8], options: &Options<'_>, settings: &Settings) -> Change<'a> {
-    debug_assert!(id <= ID_MAX);
-    Change::Put {
-        id,
-        pri: options.pri.unwrap_or(PRI),
-        delay_ms: options.delay_ms.unwrap_or(0),
-        ttr_ms: options.ttr_ms.unwrap_or(settings.ttr_ms),
-        body,
+/// What new jobs have besides their ids and bodies.
+#[derive(Clone, Copy)]
+struct Terms {
+    pri: u32,
+    delay_ms: u64,
+    ttr_ms: u64,
+}
+
+impl Terms {
+    /// Reads the rest of the arguments.
+    #[inline(always)]
+    fn read<W: World, R: Reply>(call: &Call<'_, W, R>) -> Result<Terms, CommandError> {
+        let ttr_ms = call.broker.settings.ttr_ms;
+        if call.args.is_empty() {
+            return Ok(Terms { pri: PRI, delay_ms: 0, ttr_ms });
+        }
+        let options = call.args.options(&[Keyword::Pri, Keyword::Delay, Keyword::Ttr])?;
+        let (pri, delay_ms) = (options.pri.unwrap_or(PRI), options.delay_ms.unwrap_or(0));
+        Ok(Terms { pri, delay_ms, ttr_ms: options.ttr_ms.unwrap_or(ttr_ms) })
+    }
+
+    #[inline(always)]
+    fn job<'b>(&self, id: u64, body: &'b [u8]) -> Change<'b> {
+        debug_assert!(id <= ID_MAX);
+        let Terms { pri, delay_ms, ttr_ms } = *self;
+        Change::Put { id, pri, delay_ms, ttr_ms, body }
     }
 }

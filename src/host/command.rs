@@ -1,6 +1,7 @@
 //! From a command of Redis to `commands` and back, with as little in between as can be.
 
 use std::ffi::c_int;
+use std::mem::MaybeUninit;
 
 use crate::broker::Wait;
 use crate::commands::{self, Args, COMMANDS, Call, Client, Command, CommandError, Done, Keys, Reply, Verb};
@@ -77,14 +78,16 @@ fn with_bytes(strings: &[*mut RedisModuleString], work: impl FnOnce(&[&[u8]])) {
         // SAFETY: a pointer to a mutable pointer is read as one to a constant pointer.
         api::bytes_of(unsafe { &*std::ptr::from_ref(string).cast::<*const RedisModuleString>() })
     }
-    let mut few: [&[u8]; FEW] = [&[]; FEW];
+    let mut few = [const { MaybeUninit::<&[u8]>::uninit() }; FEW];
     let many: Vec<&[u8]>;
-    let all = match few.get_mut(..strings.len()) {
-        Some(few) => {
-            few.iter_mut().zip(strings).skip(1).for_each(|(slot, string)| *slot = bytes(string));
-            &*few
+    let all = match (few.get_mut(..strings.len()), strings) {
+        (Some(few), [_, rest @ ..]) => {
+            few[0].write(&[]);
+            few[1..].iter_mut().zip(rest).for_each(|(place, string)| _ = place.write(bytes(string)));
+            // SAFETY: there are as many of them as there are strings, so that each was just written.
+            unsafe { std::slice::from_raw_parts(few.as_ptr().cast::<&[u8]>(), few.len()) }
         }
-        None => {
+        _ => {
             many = strings.iter().map(bytes).collect();
             &many
         }
@@ -104,7 +107,7 @@ fn run<const INDEX: usize>(ctx: Ctx, arguments: Arguments<'_>) {
         return;
     }
     let asked = Asked { ctx, command, arguments, db: ctx.selected_db() };
-    match state::enter(|state| state.run(&asked, &mut reply)) {
+    match state::enter(|state| state.run::<INDEX>(&asked, &mut reply)) {
         Some(Ok(())) => {}
         Some(Err(error)) => refuse(ctx, command, arguments, &error),
         None => reply.error("ERR phean is busy: it cannot be called from within its own notifications"),
@@ -174,8 +177,12 @@ impl Client for Asked<'_> {
 
 impl State {
     #[inline(always)]
-    fn run(&mut self, asked: &Asked<'_>, reply: &mut RedisReply) -> Result<(), CommandError> {
-        let done = self.answer(asked, reply);
+    fn run<const INDEX: usize>(
+        &mut self,
+        asked: &Asked<'_>,
+        reply: &mut RedisReply,
+    ) -> Result<(), CommandError> {
+        let done = self.answer::<INDEX>(asked, reply);
         if let Ok(Done::Waits(wait)) = done {
             self.keep_waiting(asked, wait);
             return Ok(());
@@ -189,15 +196,19 @@ impl State {
         let Asked { ctx, command, db, .. } = *asked;
         let waits_for = WaitsFor { verb: command.verb, db, many: wait.count.is_some(), flags: ctx.flags() };
         let broker = &mut self.broker;
-        self.waits.block(ctx, asked.id(), waits_for, || broker.wait(wait));
+        self.means.waits.block(ctx, asked.id(), waits_for, || broker.wait(wait));
         self.settle(ctx);
     }
 
     #[inline(always)]
-    fn answer(&mut self, asked: &Asked<'_>, reply: &mut RedisReply) -> Result<Done, CommandError> {
+    fn answer<const INDEX: usize>(
+        &mut self,
+        asked: &Asked<'_>,
+        reply: &mut RedisReply,
+    ) -> Result<Done, CommandError> {
         let Asked { ctx, command, arguments, db, .. } = *asked;
         let now_ms = recent_ms();
-        let in_cluster = self.found.in_cluster();
+        let in_cluster = self.means.found.in_cluster();
         let started_ms = self.started_ms;
         let (broker, means) = self.parts();
         let mut world = RedisWorld::in_command(ctx, db, means, arguments);
@@ -205,19 +216,17 @@ impl State {
             see_only_keys(ctx, command, arguments, &mut world);
         }
         broker.catch_up(&mut world);
-        commands::run(
-            command.verb,
-            &mut Call {
-                broker,
-                world: &mut world,
-                reply,
-                args: Args::new(arguments.bytes.get(1..).unwrap_or_default()),
-                db,
-                now_ms,
-                started_ms,
-                client: asked,
-            },
-        )
+        let args = Args::new(arguments.bytes.get(1..).unwrap_or_default());
+        commands::run_nth::<INDEX, _, _>(&mut Call {
+            broker,
+            world: &mut world,
+            reply,
+            args,
+            db,
+            now_ms,
+            started_ms,
+            client: asked,
+        })
     }
 
     /// After anything happened: the timer stands right, and whoever is to be told something is told.
@@ -226,7 +235,7 @@ impl State {
         if self.broker.take_sooner() {
             self.arm(ctx);
         }
-        if self.timer.about_to_sleep && (self.broker.has_deliveries() || self.waits.has_ended()) {
+        if self.timer.about_to_sleep && (self.broker.has_deliveries() || self.means.waits.has_ended()) {
             api::turn_event_loop();
         }
     }

@@ -136,33 +136,33 @@ unsafe extern "C" fn on_event(
         }
         (CRON_LOOP, _) => {
             state::enter(|state| {
-                state.listeners.look(ctx);
+                state.means.listeners.look(ctx);
                 state.catch_up_with_clock(ctx);
-                state.door.look(ctx);
+                state.means.door.look(ctx);
                 state.look_at_slots(ctx);
-                state.door.doubt();
+                state.means.door.doubt();
                 state.look_whether_calm(ctx);
-                state.found.forget();
+                state.means.found.forget();
             });
         }
         (FORK_CHILD, 0) => {
-            state::enter(|state| state.listeners.came());
+            state::enter(|state| state.means.listeners.came());
         }
         (REPLICA_CHANGE, _) => {
             state::enter(|state| {
                 if sub == 0 {
-                    state.listeners.came();
+                    state.means.listeners.came();
                 }
-                state.door.doubt();
+                state.means.door.doubt();
             });
         }
         (MODULE_CHANGE, _) => {
-            state::enter(|state| state.listeners.modules_changed());
+            state::enter(|state| state.means.listeners.modules_changed());
         }
         (CONFIG, _) => {
             state::enter(|state| {
-                state.listeners.came();
-                state.door.doubt();
+                state.means.listeners.came();
+                state.means.door.doubt();
             });
         }
         (ROLE_CHANGED | LOADING, _) => {
@@ -170,9 +170,9 @@ unsafe extern "C" fn on_event(
             let role = if is_loading { Role::Follower } else { state::role(ctx) };
             state::enter(|state| {
                 if event.id == ROLE_CHANGED && role == Role::Follower {
-                    state.door.close_all_soon("this server has become a replica");
+                    state.means.door.close_all_soon("this server has become a replica");
                 }
-                state.door.doubt();
+                state.means.door.doubt();
                 if (event.id, sub) == (LOADING, LOADED) {
                     let (broker, means) = state.parts();
                     broker.loaded(&mut RedisWorld::outside(ctx, means));
@@ -182,10 +182,10 @@ unsafe extern "C" fn on_event(
         }
         // Both are told of in the child that writes the file.
         (PERSISTENCE, RDB_BEGINS_IN_CHILD | AOF_BEGINS_IN_CHILD) => {
-            state::enter(|state| state.door.leave_to_parent());
+            state::enter(|state| state.means.door.leave_to_parent());
         }
         (SHUTDOWN, _) => {
-            state::enter(|state| state.door.shut_down(&mut state.broker));
+            state::enter(|state| state.means.door.shut_down(&mut state.broker));
         }
         (FLUSHDB, 0) => state::doubt(),
         (FLUSHDB, _) => flushed(data),
@@ -203,8 +203,8 @@ unsafe extern "C" fn on_event(
 fn about_to_sleep(ctx: Ctx) {
     state::enter(|state| {
         state.timer.about_to_sleep = true;
-        state.door.count_due();
-        let flags = if state.door.has_work() { Some(ctx.flags()) } else { None };
+        state.means.door.count_due();
+        let flags = if state.means.door.has_work() { Some(ctx.flags()) } else { None };
         if let Some(flags) = flags {
             state.run_sessions(ctx, flags);
         }
@@ -212,9 +212,9 @@ fn about_to_sleep(ctx: Ctx) {
             let (broker, means) = state.parts();
             broker.deliver(&mut RedisWorld::outside(ctx, means), now_ms());
         }
-        state.waits.release();
-        if state.door.has_work() {
-            state.door.settle(flags.unwrap_or_else(|| ctx.flags()));
+        state.means.waits.release();
+        if state.means.door.has_work() {
+            state.means.door.settle(flags.unwrap_or_else(|| ctx.flags()));
         }
         state.settle(ctx);
     });
@@ -224,7 +224,7 @@ impl State {
     fn become_role(&mut self, ctx: Ctx, role: Role) {
         self.broker.set_role(role, now_us());
         // A replica has had a backlog since its synchronisation, and goes on with it when it is promoted.
-        self.listeners.came();
+        self.means.listeners.came();
         if role == Role::Primary {
             warn_of_eviction(ctx);
             self.arm(ctx);

@@ -45,7 +45,7 @@ impl State {
         }
         if info_section(ctx, c"clients") {
             info_field(ctx, c"current_waiting", broker.waiting() as u64);
-            self.door.show(ctx);
+            self.means.door.show(ctx);
         }
     }
 }

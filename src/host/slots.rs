@@ -56,11 +56,11 @@ impl State {
             vain.extend(places.of(wait).map(|away| (number, wait.client, away)));
         }
         for (number, client, away) in vain {
-            match self.door.waiting(number) {
-                Some(fd) => self.door.interrupt(&mut self.broker, fd),
+            match self.means.door.waiting(number) {
+                Some(fd) => self.means.door.interrupt(&mut self.broker, fd),
                 None => {
                     if let Some(error) = away.error(ctx, client) {
-                        self.waits.redirect(number, error);
+                        self.means.waits.redirect(number, error);
                     }
                 }
             }

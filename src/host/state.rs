@@ -29,11 +29,8 @@ unsafe impl<T> Sync for MainThread<T> {}
 /// What the module keeps.
 pub(super) struct State {
     pub(super) broker: Broker,
-    pub(super) waits: Waits,
-    pub(super) door: Door,
+    pub(super) means: Means,
     pub(super) timer: Timer,
-    pub(super) listeners: Listeners,
-    pub(super) found: Found,
     pub(super) slots: Slots,
     /// When the module was loaded (Unix ms).
     pub(super) started_ms: u64,
@@ -55,9 +52,8 @@ pub(super) fn role(ctx: Ctx) -> Role {
 impl State {
     /// The broker, and what its world is made of.
     #[inline(always)]
-    pub(super) fn parts(&mut self) -> (&mut Broker, Means<'_>) {
-        let State { broker, waits, door, listeners, found, .. } = self;
-        (broker, Means { waits, door, listeners, found })
+    pub(super) fn parts(&mut self) -> (&mut Broker, &mut Means) {
+        (&mut self.broker, &mut self.means)
     }
 }
 
@@ -66,11 +62,13 @@ pub(super) fn start(data_type: *mut RedisModuleType, in_cluster: bool) {
     DATA_TYPE.0.set(data_type);
     STATE.0.replace(Some(State {
         broker: Broker::new(Settings::default()),
-        waits: Waits::default(),
-        door: Door::default(),
+        means: Means {
+            waits: Waits::default(),
+            door: Door::default(),
+            listeners: Listeners::default(),
+            found: Found::new(in_cluster),
+        },
         timer: Timer::default(),
-        listeners: Listeners::default(),
-        found: Found::new(in_cluster),
         slots: Slots::default(),
         started_ms: now_ms(),
     }));
@@ -79,7 +77,7 @@ pub(super) fn start(data_type: *mut RedisModuleType, in_cluster: bool) {
 /// Gives back what there is, as the module is not loaded after all.
 pub(super) fn end() {
     if let Some(mut state) = STATE.0.take() {
-        state.door.shut_down(&mut state.broker);
+        state.means.door.shut_down(&mut state.broker);
     }
 }
 

@@ -257,7 +257,7 @@ unsafe extern "C" fn on_disconnect(_: *mut RedisModuleCtx, blocked: *mut Blocked
 }
 
 fn leave(blocked: *mut BlockedClient) {
-    let left = state::enter(|state| state.waits.left(blocked));
+    let left = state::enter(|state| state.means.waits.left(blocked));
     debug_assert!(left.is_some(), "no command of ours runs while Redis ends a wait");
 }
 
@@ -270,7 +270,7 @@ unsafe extern "C" fn on_free(_: *mut RedisModuleCtx, data: *mut c_void) {
         let ended = unsafe { Box::from_raw(data.cast::<Ended>()) };
         ended.give_back();
         if ended.jobs.capacity() <= KEPT.0 && ended.bodies.capacity() <= KEPT.1 {
-            state::enter_deaf(|state| state.waits.spare = Some(ended));
+            state::enter_deaf(|state| state.means.waits.spare = Some(ended));
         }
     });
 }

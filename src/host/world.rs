@@ -52,17 +52,17 @@ impl Last {
 }
 
 /// What a world is made of, besides the context.
-pub(super) struct Means<'a> {
-    pub(super) waits: &'a mut Waits,
-    pub(super) door: &'a mut Door,
-    pub(super) listeners: &'a Listeners,
-    pub(super) found: &'a mut Found,
+pub(super) struct Means {
+    pub(super) waits: Waits,
+    pub(super) door: Door,
+    pub(super) listeners: Listeners,
+    pub(super) found: Found,
 }
 
 /// Redis, for the time of one callback.
 pub(super) struct RedisWorld<'a> {
     ctx: Ctx,
-    means: Means<'a>,
+    means: &'a mut Means,
     arguments: Arguments<'a>,
     /// The last name that was no argument: the next one is mostly the same.
     last: Last,
@@ -82,7 +82,7 @@ impl<'a> RedisWorld<'a> {
     pub(super) fn in_command(
         ctx: Ctx,
         db: u32,
-        means: Means<'a>,
+        means: &'a mut Means,
         arguments: Arguments<'a>,
     ) -> RedisWorld<'a> {
         RedisWorld {
@@ -106,7 +106,7 @@ impl<'a> RedisWorld<'a> {
 
     /// The world of commands that came to the beanstalk port, with what the last such world keeps. They can be counted
     /// without an event like any others: `replicate_verbatim` passes nothing on where nobody listens.
-    pub(super) fn of_port(ctx: Ctx, means: Means<'a>, last: Last) -> RedisWorld<'a> {
+    pub(super) fn of_port(ctx: Ctx, means: &'a mut Means, last: Last) -> RedisWorld<'a> {
         let arguments = Arguments { strings: &[], bytes: &[] };
         let mut world = RedisWorld::in_command(ctx, ctx.selected_db(), means, arguments);
         (world.last, world.is_port) = (last, true);
@@ -119,7 +119,7 @@ impl<'a> RedisWorld<'a> {
     }
 
     /// The world of a timer or an event.
-    pub(super) fn outside(ctx: Ctx, means: Means<'a>) -> RedisWorld<'a> {
+    pub(super) fn outside(ctx: Ctx, means: &'a mut Means) -> RedisWorld<'a> {
         let arguments = Arguments { strings: &[], bytes: &[] };
         let mut world = RedisWorld::in_command(ctx, ctx.selected_db(), means, arguments);
         world.is_command = false;

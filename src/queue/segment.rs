@@ -392,6 +392,7 @@ impl Segment {
     }
 
     /// Whether a job with this id, creation time and length of body can be appended.
+    #[inline(always)]
     pub(super) fn fits(&self, id: u64, created_ms: u64, body_len: usize) -> bool {
         let bodies = self.bodies.len() + body_len;
         let has_room = self.slots.len() < SLOTS_MAX
@@ -400,6 +401,7 @@ impl Segment {
     }
 
     /// Whether the bodies are large ones, and so many bytes of them belong together.
+    #[inline(never)]
     fn has_room_for_few(&self, bodies: usize) -> bool {
         let first = if self.slots.is_empty() { 0 } else { self.body_range(0).len() };
         first > LARGE && bodies <= room_for_large(first)

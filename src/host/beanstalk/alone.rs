@@ -71,19 +71,19 @@ impl State {
             | flag::ASYNC_LOADING
             | flag::LUA
             | flag::MULTI;
-        self.door.calm.flags = None;
+        self.means.door.calm.flags = None;
         // Commands have run, perhaps.
-        self.door.leave_tube();
-        if !self.door.inside.as_ref().is_some_and(|inside| inside.memory.is_listening()) {
+        self.means.door.leave_tube();
+        if !self.means.door.inside.as_ref().is_some_and(|inside| inside.memory.is_listening()) {
             return;
         }
         let flags = ctx.flags();
         let is_calm = flags & MATTERS == flag::MASTER
-            && !self.listeners.may_be_needed()
+            && !self.means.listeners.may_be_needed()
             && !api::avoid_replica_traffic();
         if is_calm {
             events::make_own_context(ctx);
-            self.door.calm.flags = Some(flags);
+            self.means.door.calm.flags = Some(flags);
             gates::all_is_quiet();
         }
     }
@@ -91,29 +91,29 @@ impl State {
     /// Runs the session of a connection that has input, and sends its answer, if that may be done now. `false` if
     /// something is left to be done before the event loop sleeps.
     pub(super) fn run_alone(&mut self, fd: RawFd) -> bool {
-        let Some(mut flags) = self.door.calm.flags.filter(|_| self.door.calm.few && gates::is_quiet()) else {
+        let Some(mut flags) = self.means.door.calm.flags.filter(|_| self.means.door.calm.few && gates::is_quiet()) else {
             return false;
         };
         let Some(ctx) = events::own_context() else { return false };
-        if self.door.calm.in_a_row >= IN_A_ROW
-            || self.listeners.may_be_there()
+        if self.means.door.calm.in_a_row >= IN_A_ROW
+            || self.means.listeners.may_be_there()
             || self.broker.role() != Role::Primary
             || state::has_news()
-            || !self.door.is_alone(fd)
+            || !self.means.door.is_alone(fd)
         {
             return false;
         }
-        self.door.calm.in_a_row += 1;
-        self.door.counters.runs_alone += 1;
+        self.means.door.calm.in_a_row += 1;
+        self.means.door.counters.runs_alone += 1;
         if flags & flag::MAXMEMORY != 0 {
             // Memory may have become full, or free.
             flags = ctx.flags();
         }
         // The event loop is awake.
         self.timer.about_to_sleep = false;
-        self.door.reads = 0;
+        self.means.door.reads = 0;
         self.run_due(ctx, flags, None);
-        let mut last = self.door.take_tube();
+        let mut last = self.means.door.take_tube();
         if self.broker.has_deliveries() {
             let (broker, means) = self.parts();
             // Outside of a command, changes would be replicated in any case.
@@ -121,13 +121,13 @@ impl State {
             broker.deliver(&mut world, now_ms());
             last = world.take_last();
         }
-        self.door.keep_tube(last);
-        self.door.send_all();
+        self.means.door.keep_tube(last);
+        self.means.door.send_all();
         self.settle(ctx);
         let is_done = !state::has_news()
             && !self.broker.has_deliveries()
-            && !self.waits.has_ended()
-            && !self.door.has_work();
+            && !self.means.waits.has_ended()
+            && !self.means.door.has_work();
         if is_done {
             events::ignore_turns();
         }

@@ -170,7 +170,7 @@ impl Door {
 
 pub(super) unsafe extern "C" fn on_room(fd: c_int, _: *mut c_void, _: c_int) {
     guard((), || {
-        state::enter(|state| state.door.send(fd));
+        state::enter(|state| state.means.door.send(fd));
     });
 }
 
@@ -178,8 +178,8 @@ pub(super) unsafe extern "C" fn on_room(fd: c_int, _: *mut c_void, _: c_int) {
 pub(super) unsafe extern "C" fn on_turn(_: *mut c_void) {
     guard((), || {
         state::enter(|state| {
-            state.door.turning = false;
-            state.door.send_all();
+            state.means.door.turning = false;
+            state.means.door.send_all();
         });
     });
 }

@@ -185,10 +185,10 @@ fn replace(place: &mut Option<Listener>, listener: Option<Listener>) {
 pub(super) unsafe extern "C" fn on_input(fd: c_int, _: *mut c_void, _: c_int) {
     guard((), || {
         state::enter_deaf(|state| {
-            if state.door.listener(fd).is_some() {
-                state.door.accept(&mut state.broker, fd);
+            if state.means.door.listener(fd).is_some() {
+                state.means.door.accept(&mut state.broker, fd);
             } else {
-                state.door.has_input(fd);
+                state.means.door.has_input(fd);
                 if state.run_alone(fd) {
                     return;
                 }

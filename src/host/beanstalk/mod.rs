@@ -325,7 +325,7 @@ impl Door {
 impl State {
     /// Acts upon the settings.
     pub(super) fn apply_port_settings(&mut self, ctx: Ctx) -> Result<(), String> {
-        let settings = self.door.settings.clone();
+        let settings = self.means.door.settings.clone();
         let db = settings.database;
         if db != 0 && ctx.has(flag::CLUSTER) {
             return Err("in a cluster there is only database 0".into());
@@ -333,12 +333,12 @@ impl State {
         if db != 0 && !api::has_database(ctx, db) {
             return Err(format!("there is no database {db}"));
         }
-        self.door.listen()?;
-        let has_changed = self.door.inside.as_ref().is_some_and(|inside| inside.port.settings().db != db);
+        self.means.door.listen()?;
+        let has_changed = self.means.door.inside.as_ref().is_some_and(|inside| inside.port.settings().db != db);
         if has_changed || !settings.is_on() {
             let why = if has_changed { "phean.database has changed" } else { "phean.port is off" };
-            self.door.close_all(&mut self.broker, why);
-            if let Some(inside) = self.door.inside.take() {
+            self.means.door.close_all(&mut self.broker, why);
+            if let Some(inside) = self.means.door.inside.take() {
                 inside.port.end(&mut self.broker);
                 inside.memory.end(ctx);
             }
@@ -346,10 +346,10 @@ impl State {
         if !settings.is_on() {
             return Ok(());
         }
-        self.door.redis_maxclients = ctx.server_info(c"clients", c"maxclients").unwrap_or(u64::MAX);
-        match &mut self.door.inside {
+        self.means.door.redis_maxclients = ctx.server_info(c"clients", c"maxclients").unwrap_or(u64::MAX);
+        match &mut self.means.door.inside {
             Some(inside) => inside.memory.set_user(&settings.user),
-            None => self.door.opening = true,
+            None => self.means.door.opening = true,
         }
         Ok(())
     }
@@ -357,17 +357,17 @@ impl State {
     /// Lets connections in, now that the settings say so. The callback that applies settings could not do it: its
     /// context knows no database.
     pub(super) fn open_port(&mut self, ctx: Ctx) {
-        if !std::mem::take(&mut self.door.opening)
-            || self.door.inside.is_some()
-            || !self.door.settings.is_on()
+        if !std::mem::take(&mut self.means.door.opening)
+            || self.means.door.inside.is_some()
+            || !self.means.door.settings.is_on()
         {
             return;
         }
-        let settings = PortSettings { db: self.door.settings.database };
+        let settings = PortSettings { db: self.means.door.settings.database };
         let (broker, means) = self.parts();
         let port = Port::new(settings, broker, &mut RedisWorld::outside(ctx, means));
-        let mut memory = Memory::new(&self.door.settings.user);
+        let mut memory = Memory::new(&self.means.door.settings.user);
         memory.listen(ctx);
-        self.door.inside = Some(Box::new(Inside { port, memory, last: Last::default() }));
+        self.means.door.inside = Some(Box::new(Inside { port, memory, last: Last::default() }));
     }
 }

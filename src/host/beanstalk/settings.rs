@@ -47,20 +47,20 @@ impl Settings {
 pub(in crate::host) static TEXTS: [Text; 3] = [
     Text {
         name: c"host",
-        get: |state| state.door.settings.host.clone(),
-        set: |state, value| not_empty(value).map(|text| state.door.settings.host = text),
+        get: |state| state.means.door.settings.host.clone(),
+        set: |state, value| not_empty(value).map(|text| state.means.door.settings.host = text),
         apply: Some(apply),
     },
     Text {
         name: c"unixsocket",
-        get: |state| state.door.settings.unixsocket.clone(),
-        set: |state, value| plain(value).map(|text| state.door.settings.unixsocket = text),
+        get: |state| state.means.door.settings.unixsocket.clone(),
+        set: |state, value| plain(value).map(|text| state.means.door.settings.unixsocket = text),
         apply: Some(apply),
     },
     Text {
         name: c"user",
-        get: |state| state.door.settings.user.clone(),
-        set: |state, value| not_empty(value).map(|text| state.door.settings.user = text),
+        get: |state| state.means.door.settings.user.clone(),
+        set: |state, value| not_empty(value).map(|text| state.means.door.settings.user = text),
         apply: Some(apply),
     },
 ];
@@ -71,8 +71,8 @@ pub(in crate::host) static NUMBERS: [Number; 3] = [
         flags: 0,
         min: 0,
         max: u16::MAX as c_longlong,
-        get: |state| state.door.settings.port.into(),
-        set: |state, value| state.door.settings.port = u16::try_from(value).unwrap_or(0),
+        get: |state| state.means.door.settings.port.into(),
+        set: |state, value| state.means.door.settings.port = u16::try_from(value).unwrap_or(0),
         apply: Some(apply),
     },
     Number {
@@ -80,8 +80,8 @@ pub(in crate::host) static NUMBERS: [Number; 3] = [
         flags: 0,
         min: 0,
         max: i32::MAX as c_longlong,
-        get: |state| state.door.settings.database.into(),
-        set: |state, value| state.door.settings.database = u32::try_from(value).unwrap_or(0),
+        get: |state| state.means.door.settings.database.into(),
+        set: |state, value| state.means.door.settings.database = u32::try_from(value).unwrap_or(0),
         apply: Some(apply),
     },
     Number {
@@ -89,8 +89,8 @@ pub(in crate::host) static NUMBERS: [Number; 3] = [
         flags: 0,
         min: 1,
         max: u32::MAX as c_longlong,
-        get: |state| state.door.settings.maxclients.into(),
-        set: |state, value| state.door.settings.maxclients = u32::try_from(value).unwrap_or(u32::MAX),
+        get: |state| state.means.door.settings.maxclients.into(),
+        set: |state, value| state.means.door.settings.maxclients = u32::try_from(value).unwrap_or(u32::MAX),
         apply: Some(apply),
     },
 ];

@@ -21,47 +21,47 @@ impl State {
     /// Runs the sessions that have something to do, each of them a while. Nothing runs while clients are paused.
     pub(in crate::host) fn run_sessions(&mut self, ctx: Ctx, flags: c_int) {
         self.open_port(ctx);
-        if let Some(why) = self.door.closing.take() {
-            self.door.close_all(&mut self.broker, why);
+        if let Some(why) = self.means.door.closing.take() {
+            self.means.door.close_all(&mut self.broker, why);
         }
-        self.door.read_on();
-        if self.door.due.is_empty() {
+        self.means.door.read_on();
+        if self.means.door.due.is_empty() {
             return;
         }
         if flags & flag::MASTER != 0 && api::avoid_replica_traffic() {
-            return self.door.poll(ctx);
+            return self.means.door.poll(ctx);
         }
         if state::has_news() {
             let (broker, means) = self.parts();
             broker.catch_up(&mut RedisWorld::outside(ctx, means));
         }
         let mut is_on = None;
-        if self.door.has_new() {
-            is_on = self.door.inside.as_ref().map(|inside| is_user_on(ctx, &inside.memory));
+        if self.means.door.has_new() {
+            is_on = self.means.door.inside.as_ref().map(|inside| is_user_on(ctx, &inside.memory));
         }
-        self.door.leave_tube();
-        self.found.alone(true);
+        self.means.door.leave_tube();
+        self.means.found.alone(true);
         self.run_due(ctx, flags, is_on);
-        self.found.alone(false);
-        self.door.leave_tube();
+        self.means.found.alone(false);
+        self.means.door.leave_tube();
     }
 
     /// Runs the sessions that are due. `is_on` tells whether the port's user is, if there are new ones.
     pub(super) fn run_due(&mut self, ctx: Ctx, flags: c_int, is_on: Option<bool>) {
-        let Some(mut inside) = self.door.inside.take() else { return self.door.due.clear() };
+        let Some(mut inside) = self.means.door.inside.take() else { return self.means.door.due.clear() };
         let Inside { port, memory, last } = &mut *inside;
         let mut at_ms = now_ms();
         let mut gates = Gatekeeper::new(ctx, flags, at_ms, self.started_ms, memory);
-        for index in 0..self.door.due.len() {
+        for index in 0..self.means.door.due.len() {
             if index > 0 {
                 at_ms = now_ms();
             }
-            let Some(fd) = self.door.due.pop_front() else { break };
-            let Some(mut connection) = self.door.slot(fd).and_then(Option::take) else { continue };
+            let Some(fd) = self.means.door.due.pop_front() else { break };
+            let Some(mut connection) = self.means.door.slot(fd).and_then(Option::take) else { continue };
             connection.due = false;
             if std::mem::take(&mut connection.is_new) && is_on == Some(false) {
                 connection.broken = true;
-                self.door.complain("phean.port refuses a connection: phean.user is off, or missing");
+                self.means.door.complain("phean.port refuses a connection: phean.user is off, or missing");
             }
             if !connection.broken {
                 let (broker, means) = self.parts();
@@ -72,22 +72,22 @@ impl State {
             let is_empty = connection.session.output().is_empty();
             let is_over = connection.broken || (connection.session.is_over() && is_empty);
             let has_work = connection.session.has_work();
-            if let Some(slot) = self.door.slot(fd) {
+            if let Some(slot) = self.means.door.slot(fd) {
                 *slot = Some(connection);
             }
             if is_over {
-                self.door.close(&mut self.broker, port, fd);
+                self.means.door.close(&mut self.broker, port, fd);
                 continue;
             }
             // What has output goes on when that was sent.
             if !is_empty {
-                self.door.send_soon(fd);
+                self.means.door.send_soon(fd);
             } else if has_work {
-                self.door.run_soon(fd);
+                self.means.door.run_soon(fd);
             }
-            self.door.watch_input(fd);
+            self.means.door.watch_input(fd);
         }
-        self.door.inside = Some(inside);
+        self.means.door.inside = Some(inside);
     }
 }
 
@@ -166,6 +166,6 @@ fn is_user_on(ctx: Ctx, memory: &Memory) -> bool {
 
 pub(super) unsafe extern "C" fn on_poll(_: *mut RedisModuleCtx, _: *mut c_void) {
     guard((), || {
-        state::enter(|state| state.door.polling = false);
+        state::enter(|state| state.means.door.polling = false);
     });
 }
