@@ -87,15 +87,13 @@ impl Names {
     #[inline]
     pub fn jobs_of(&mut self, db: u32) -> &mut Counts {
         let db = db as usize;
-        if db >= self.jobs.len() {
-            self.make_room_for(db);
-        }
-        &mut self.jobs[db]
+        if db < self.jobs.len() { &mut self.jobs[db] } else { self.make_room_for(db) }
     }
 
     #[cold]
-    fn make_room_for(&mut self, db: usize) {
+    fn make_room_for(&mut self, db: usize) -> &mut Counts {
         self.jobs.resize(db + 1, Counts::default());
+        &mut self.jobs[db]
     }
 
     /// The databases that have, or had, tubes.

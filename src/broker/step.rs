@@ -9,6 +9,8 @@
 //!
 //! A step stays where it was made until it is over: it is too large to be handed on for nothing.
 
+use std::hint::cold_path;
+
 use crate::codec;
 use crate::queue::decide::{self, Worker};
 use crate::queue::{Change, Handle, Invalid, Then, Tube, Why};
@@ -120,6 +122,7 @@ impl<'a, W: World> Step<'a, W> {
     #[inline(always)]
     fn look_around(&mut self) {
         if self.broker.role == Role::Follower || self.broker.port.is_some() {
+            cold_path();
             self.look_at_tube();
         }
     }
@@ -223,25 +226,30 @@ impl<'a, W: World> Step<'a, W> {
     #[inline(always)]
     pub fn make(&mut self, change: &Change<'_>) {
         if self.event == Event::None {
-            self.event = if self.world.needs_events() { self.begin_event() } else { Event::Unwritten };
+            self.event = Event::Unwritten;
+            if self.world.needs_events() {
+                cold_path();
+                self.begin_event();
+            }
         }
         if self.event == Event::Written {
-            self.write(*change);
+            cold_path();
+            self.write(change);
         }
         let cleared = self.apply(self.now_ms, change);
         self.broker.totals.count(change, cleared);
     }
 
     #[inline(never)]
-    fn begin_event(&mut self) -> Event {
+    fn begin_event(&mut self) {
         self.broker.buffer.clear();
         codec::begin_event(self.now_ms, &mut self.broker.buffer);
-        Event::Written
+        self.event = Event::Written;
     }
 
     #[inline(never)]
-    fn write(&mut self, change: Change<'_>) {
-        codec::push_change(&change, &mut self.broker.buffer);
+    fn write(&mut self, change: &Change<'_>) {
+        codec::push_change(change, &mut self.broker.buffer);
     }
 
     /// Kicks up to `count` jobs: buried ones or, if none is buried, delayed ones. Returns how many it kicked.
@@ -261,18 +269,21 @@ impl<'a, W: World> Step<'a, W> {
     #[inline(always)]
     fn apply(&mut self, at_ms: u64, change: &Change<'_>) -> u64 {
         if !self.broker.sessions.is_empty() {
-            self.tell_sessions(at_ms, *change);
+            cold_path();
+            self.tell_sessions(at_ms, change);
         }
         let Some(tube) = self.key.tube_mut() else { return 0 };
         let before = tube.header().totals.cleared;
         let trash = tube.apply_counting(at_ms, change, self.broker.names.jobs_of(self.db));
         let cleared = tube.header().totals.cleared.saturating_sub(before);
         if trash.pieces() > 0 {
+            cold_path();
             self.world.discard(trash);
         }
         self.kinds = self.kinds.and(kinds(change));
         if self.broker.port.is_some() {
-            self.tell_port(*change);
+            cold_path();
+            self.tell_port(change);
         }
         self.changes += 1;
         self.may_be_sooner |= may_bring_nearer(change);
@@ -280,18 +291,17 @@ impl<'a, W: World> Step<'a, W> {
         cleared
     }
 
-    // What is seldom called takes a change by value, so that it need not lie in memory for what is called always.
     #[inline(never)]
-    fn tell_port(&mut self, change: Change<'_>) {
+    fn tell_port(&mut self, change: &Change<'_>) {
         if let Some(port) = self.broker.port_of(self.db) {
-            port.change(self.name, &change, self.had_jobs);
+            port.change(self.name, change, self.had_jobs);
         }
     }
 
     /// What is about to happen to a reservation that may be bound to its client.
     #[inline(never)]
-    fn tell_sessions(&mut self, at_ms: u64, change: Change<'_>) {
-        let (id, touched_for_ms) = match change {
+    fn tell_sessions(&mut self, at_ms: u64, change: &Change<'_>) {
+        let (id, touched_for_ms) = match *change {
             Change::Delete { id } | Change::Return { id, .. } | Change::Bury { id, .. } => (id, None),
             Change::Touch { id, for_ms } => (id, Some(for_ms)),
             _ => return,
@@ -419,20 +429,23 @@ impl<'a, W: World> Step<'a, W> {
     #[inline(always)]
     fn close(&mut self, linger_ms: u64, look_up: bool) {
         if self.broker.port.is_some() {
+            cold_path();
             self.tell_port_of_all();
         }
         // A tube that was taken away leaves the index when we hear that its key is gone.
         if self.removed {
+            cold_path();
             self.key.close();
             self.world.remove(self.db, self.name);
         } else if look_up || (self.may_be_sooner && self.is_to_be_attended()) {
+            cold_path();
             self.attend(linger_ms, look_up);
         }
         self.key.close();
-        if self.event == Event::Unwritten {
-            self.world.commit(self.db, self.name, Record::Nobody, self.kinds);
-        } else if self.event != Event::None {
-            self.commit_event();
+        let is_unheard = self.event == Event::Unwritten && self.world.commit_unheard(self.db, self.name);
+        if !is_unheard && self.event != Event::None {
+            cold_path();
+            self.commit();
         }
         self.broker.catch_up(self.world);
     }
@@ -445,9 +458,12 @@ impl<'a, W: World> Step<'a, W> {
     }
 
     #[inline(never)]
-    fn commit_event(&mut self) {
-        let is_written = self.event == Event::Written;
-        let record = if is_written { Record::Event(&self.broker.buffer) } else { Record::AsItCame };
+    fn commit(&mut self) {
+        let record = match self.event {
+            Event::None | Event::Unwritten => Record::Nobody,
+            Event::Written => Record::Event(&self.broker.buffer),
+            Event::AsItCame => Record::AsItCame,
+        };
         self.world.commit(self.db, self.name, record, self.kinds);
         self.broker.buffer.shrink_to(64 * 1024);
     }

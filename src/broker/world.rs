@@ -127,6 +127,12 @@ pub trait World {
     /// those who listen to its notifications. The key is closed by then.
     fn commit(&mut self, db: u32, name: &[u8], record: Record<'_>, kinds: Kinds);
 
+    /// Makes a finished change known that needs [no events](World::needs_events), if nobody listens to notifications
+    /// either; `false`, and nothing, if somebody may. What happens for each job should take this way.
+    fn commit_unheard(&mut self, _db: u32, _name: &[u8]) -> bool {
+        false
+    }
+
     /// The only names, of the running command's database, under which keys can be found at this moment; `None` if all
     /// can be. In a cluster, newer servers look for keys only among those of the running command's slot.
     fn sight(&self) -> Option<&[&[u8]]> {

@@ -106,11 +106,9 @@ impl Drop for OwnedString {
 
 /// The bytes of a string of Redis, for as long as the pointer to it is borrowed.
 pub(super) fn bytes_of(string: &*const RedisModuleString) -> &[u8] {
-    if string.is_null() {
-        return &[];
-    }
     let mut len = 0;
-    // SAFETY: the string is alive: Redis passed it to the running callback, or we own it.
+    // SAFETY: the string is alive: Redis passed it to the running callback, or we own it. For a null, Redis answers with
+    // a text of its own.
     let bytes = unsafe { api!(RedisModule_StringPtrLen(*string, &mut len)) };
     // SAFETY: Redis says that so many bytes stand there, and strings do not change while they are borrowed.
     unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) }

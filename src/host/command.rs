@@ -1,6 +1,7 @@
 //! From a command of Redis to `commands` and back, with as little in between as can be.
 
 use std::ffi::c_int;
+use std::hint::cold_path;
 use std::mem::MaybeUninit;
 
 use crate::broker::Wait;
@@ -88,6 +89,7 @@ fn with_bytes(strings: &[*mut RedisModuleString], work: impl FnOnce(&[&[u8]])) {
             unsafe { std::slice::from_raw_parts(few.as_ptr().cast::<&[u8]>(), few.len()) }
         }
         _ => {
+            cold_path();
             many = strings.iter().map(bytes).collect();
             &many
         }
@@ -101,6 +103,7 @@ fn run<const INDEX: usize>(ctx: Ctx, arguments: Arguments<'_>) {
     let command = &COMMANDS[INDEX];
     let mut reply = RedisReply::new(ctx);
     if !takes(command, arguments.bytes.len()) {
+        cold_path();
         return refuse(ctx, command, arguments, &CommandError::Arity);
     }
     if command.verb == Verb::Apply && is_answered(ctx, &mut reply) {
@@ -110,8 +113,13 @@ fn run<const INDEX: usize>(ctx: Ctx, arguments: Arguments<'_>) {
     match state::enter(|state| state.run::<INDEX>(&asked, &mut reply)) {
         Some(Ok(())) => {}
         Some(Err(error)) => refuse(ctx, command, arguments, &error),
-        None => reply.error("ERR phean is busy: it cannot be called from within its own notifications"),
+        None => busy(&mut reply),
     }
+}
+
+#[cold]
+fn busy(reply: &mut RedisReply) {
+    reply.error("ERR phean is busy: it cannot be called from within its own notifications");
 }
 
 /// Answers a command that failed.
@@ -184,6 +192,7 @@ impl State {
     ) -> Result<(), CommandError> {
         let done = self.answer::<INDEX>(asked, reply);
         if let Ok(Done::Waits(wait)) = done {
+            cold_path();
             self.keep_waiting(asked, wait);
             return Ok(());
         }
@@ -213,6 +222,7 @@ impl State {
         let (broker, means) = self.parts();
         let mut world = RedisWorld::in_command(ctx, db, means, arguments);
         if in_cluster {
+            cold_path();
             see_only_keys(ctx, command, arguments, &mut world);
         }
         broker.catch_up(&mut world);
@@ -233,9 +243,11 @@ impl State {
     #[inline(always)]
     pub(super) fn settle(&mut self, ctx: Ctx) {
         if self.broker.take_sooner() {
+            cold_path();
             self.arm(ctx);
         }
         if self.timer.about_to_sleep && (self.broker.has_deliveries() || self.means.waits.has_ended()) {
+            cold_path();
             api::turn_event_loop();
         }
     }

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::hint::cold_path;
 use std::ptr;
 
 use crate::broker::{Broker, News, Role, Settings};
@@ -94,7 +95,13 @@ pub(super) fn enter<T>(work: impl FnOnce(&mut State) -> T) -> Option<T> {
 /// Enters the state, unless we are in it already or it is not there yet. Whoever leaves something to be done before
 /// the event loop sleeps must [hear of that](events::hear_turns).
 pub(super) fn enter_deaf<T>(work: impl FnOnce(&mut State) -> T) -> Option<T> {
-    STATE.0.try_borrow_mut().ok().and_then(|mut state| state.as_mut().map(work))
+    match STATE.0.try_borrow_mut() {
+        Ok(mut state) => state.as_mut().map(work),
+        Err(_) => {
+            cold_path();
+            None
+        }
+    }
 }
 
 /// The data type.

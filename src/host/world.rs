@@ -1,5 +1,6 @@
 //! Redis as the broker's world.
 
+use std::hint::cold_path;
 use std::ptr::NonNull;
 
 use crate::broker::{Access, End, Key, Kind, Kinds, News, Record, World, WrongType};
@@ -166,35 +167,6 @@ impl<'a> RedisWorld<'a> {
         }
     }
 
-    /// Makes a change known to everybody.
-    #[inline(never)]
-    fn make_known(&mut self, db: u32, name: &[u8], record: Record<'_>, kinds: Kinds) {
-        if !self.select(db) {
-            return;
-        }
-        let ctx = self.ctx;
-        let kinds = if self.means.listeners.may_hear_of_keys() { kinds } else { Kinds::default() };
-        let make_known = |name: *mut RedisModuleString, is_signalled: bool| {
-            match record {
-                Record::Event(event) => ctx.replicate_apply(name, event),
-                Record::Nobody | Record::AsItCame => ctx.replicate_verbatim(),
-            }
-            if !is_signalled {
-                ctx.signal_modified(name);
-            }
-            for kind in kinds.iter() {
-                let class = if kind == Kind::Remove { notify::GENERIC } else { notify::MODULE };
-                ctx.notify(class, kind.name(), name);
-            }
-        };
-        if self.is_port {
-            let (name, is_signalled) = self.last.signal(db, name);
-            make_known(name, is_signalled);
-        } else {
-            self.with_name(name, |name| make_known(name, false));
-        }
-    }
-
     /// The name as a string of Redis: the argument itself, where it is one.
     fn with_name<T>(&mut self, name: &[u8], work: impl FnOnce(*mut RedisModuleString) -> T) -> T {
         // Most commands name their tube first.
@@ -225,7 +197,10 @@ impl World for RedisWorld<'_> {
     fn open(&mut self, db: u32, name: &[u8], access: Access) -> Result<RedisKey, WrongType> {
         match self.means.found.find(db, name) {
             tube @ Some(_) if self.select(db) => Ok(RedisKey { raw: None, tube }),
-            _ => self.look_up(db, name, access),
+            _ => {
+                cold_path();
+                self.look_up(db, name, access)
+            }
         }
     }
 
@@ -241,21 +216,48 @@ impl World for RedisWorld<'_> {
         !self.is_command || self.means.listeners.may_be_there()
     }
 
-    #[inline(always)]
     fn commit(&mut self, db: u32, name: &[u8], record: Record<'_>, kinds: Kinds) {
-        match (self.arguments.bytes, self.arguments.strings) {
-            // Mostly nobody listens, and it is a command that names its tube first.
-            ([_, first, ..], [_, string, ..])
-                if record == Record::Nobody
-                    && std::ptr::eq(*first, name)
-                    && self.selected_db == db
-                    && !self.means.listeners.may_hear_of_keys() =>
-            {
+        if !self.select(db) {
+            return;
+        }
+        let ctx = self.ctx;
+        let kinds = if self.means.listeners.may_hear_of_keys() { kinds } else { Kinds::default() };
+        let make_known = |name: *mut RedisModuleString, is_signalled: bool| {
+            match record {
+                Record::Event(event) => ctx.replicate_apply(name, event),
                 // Nobody gets to see it, but the change counts for the RDB file's save points.
+                Record::Nobody | Record::AsItCame => ctx.replicate_verbatim(),
+            }
+            if !is_signalled {
+                ctx.signal_modified(name);
+            }
+            for kind in kinds.iter() {
+                let class = if kind == Kind::Remove { notify::GENERIC } else { notify::MODULE };
+                ctx.notify(class, kind.name(), name);
+            }
+        };
+        if self.is_port {
+            let (name, is_signalled) = self.last.signal(db, name);
+            make_known(name, is_signalled);
+        } else {
+            self.with_name(name, |name| make_known(name, false));
+        }
+    }
+
+    #[inline(always)]
+    fn commit_unheard(&mut self, db: u32, name: &[u8]) -> bool {
+        if self.means.listeners.may_hear_of_keys() || self.selected_db != db {
+            return false;
+        }
+        match (self.arguments.bytes, self.arguments.strings) {
+            // Most commands name their tube first.
+            ([_, first, ..], [_, string, ..]) if std::ptr::eq(*first, name) => {
+                // As in `commit`.
                 self.ctx.replicate_verbatim();
                 self.ctx.signal_modified(*string);
+                true
             }
-            _ => self.make_known(db, name, record, kinds),
+            _ => false,
         }
     }
 

@@ -12,6 +12,7 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
+use std::hint::cold_path;
 
 use super::event::States;
 use super::job::{Job, Reservation, State};
@@ -195,6 +196,7 @@ impl Jobs {
             self.bytes += segment.push(id, created_ms, pri, ttr_ms, body);
             let (base, after) = (segment.base_id(), segment.key(Order::Ready));
             if before != after {
+                cold_path();
                 self.reorder_in(Order::Ready, base, before, after);
             }
             return;

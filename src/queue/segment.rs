@@ -395,16 +395,19 @@ impl Segment {
     #[inline(always)]
     pub(super) fn fits(&self, id: u64, created_ms: u64, body_len: usize) -> bool {
         let bodies = self.bodies.len() + body_len;
-        let has_room = self.slots.len() < SLOTS_MAX
-            && (bodies <= BODIES_TARGET || (body_len > LARGE && self.has_room_for_few(bodies)));
-        (self.slots.is_empty() || has_room) && self.covers(id, created_ms)
+        let has_room = self.slots.len() < SLOTS_MAX && bodies <= BODIES_TARGET;
+        (has_room || self.has_room_for_few(body_len, bodies)) && self.covers(id, created_ms)
     }
 
-    /// Whether the bodies are large ones, and so many bytes of them belong together.
-    #[inline(never)]
-    fn has_room_for_few(&self, bodies: usize) -> bool {
-        let first = if self.slots.is_empty() { 0 } else { self.body_range(0).len() };
-        first > LARGE && bodies <= room_for_large(first)
+    /// Whether there is room where there is none for one more small body among others: for any body in an empty segment,
+    /// for a large one where the bodies are large ones, and so many bytes of them belong together.
+    #[cold]
+    fn has_room_for_few(&self, body_len: usize, bodies: usize) -> bool {
+        if self.slots.is_empty() {
+            return true;
+        }
+        let first = self.body_range(0).len();
+        self.slots.len() < SLOTS_MAX && body_len > LARGE && first > LARGE && bodies <= room_for_large(first)
     }
 
     /// Whether the bodies have more room than small ones ever have.
@@ -421,13 +424,13 @@ impl Segment {
 
     /// Appends a ready job with no history. Its id is above all ids here, and it [fits](Segment::fits). Returns how
     /// many bytes of memory that took anew.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, id: u64, created_ms: u64, pri: u32, ttr_ms: u64, body: &[u8]) -> usize {
         let slot = self.slots.len();
         let start = self.bodies.len();
         let is_full = slot == self.slots.capacity() || start + body.len() > self.bodies.capacity();
         let mut grown = if is_full { self.make_room(body.len()) } else { 0 };
-        grown += self.ttrs_ms.push(slot, U48::new(ttr_ms));
+        grown += self.ttrs_ms.push(slot, ttr_ms);
         self.bodies.extend_from_slice(body);
         self.slots.push(Slot {
             id: (id - self.base_id) as u32,
@@ -790,7 +793,7 @@ impl Segment {
         let mut living = 0;
         for slot in self.living_from(0) {
             let start = U24::new(packed.bodies.len() as u32);
-            packed.ttrs_ms.push(packed.slots.len(), U48::new(self.ttrs_ms.get(slot)));
+            packed.ttrs_ms.push(packed.slots.len(), self.ttrs_ms.get(slot));
             packed.ready |= (self.ready >> slot & 1) << packed.slots.len();
             packed.bodies.extend_from_slice(&self.bodies[self.body_range(slot)]);
             packed.slots.push(Slot { start, ..self.slots[slot] });

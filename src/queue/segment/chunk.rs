@@ -267,7 +267,7 @@ impl Segment {
         let created_distances = pairs().map(|(slot, next)| next.created.wrapping_sub(slot.created).into());
         let body_lengths = pairs().map(|(slot, next)| (next.start.get() - slot.start.get()).into());
         let ttrs_ms = match &self.ttrs_ms {
-            Ttrs::Same(ttr_ms) => Column::Same(ttr_ms.get()),
+            Ttrs::Same(ttr_ms) => Column::Same(*ttr_ms),
             Ttrs::Each(each) => {
                 let mut ttrs_ms = Seen::new(each[0].get());
                 each.iter().for_each(|ttr_ms| ttrs_ms.see(ttr_ms.get()));
@@ -324,7 +324,7 @@ impl Segment {
             in_range(chunk.since_ms + u64::from(latest), 0, TIME_MAX_MS)?;
         }
         segment.ttrs_ms = match chunk.ttrs_ms {
-            Column::Same(ttr_ms) => Ttrs::Same(U48::new(ttr_ms)),
+            Column::Same(ttr_ms) => Ttrs::Same(ttr_ms),
             Column::Small(_) | Column::Each(_) => {
                 let mut each = vec![U48::ZERO; jobs];
                 chunk.ttrs_ms.give(&mut each, |mine, ttr_ms| *mine = U48::new(ttr_ms));
