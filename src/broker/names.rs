@@ -144,7 +144,6 @@ impl Names {
         Some((*index, name))
     }
 
-
     /// The jobs in all databases.
     pub fn jobs(&self) -> Counts {
         let mut jobs = Counts::default();

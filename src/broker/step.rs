@@ -520,7 +520,10 @@ fn verify_first(event: &codec::Event<'_>) -> Result<(), Refused> {
 fn may_bring_nearer(change: &Change<'_>) -> bool {
     !matches!(
         change,
-        Change::Put { delay_ms: 0, .. } | Change::Promote { .. } | Change::Kick { .. } | Change::Prioritize { .. }
+        Change::Put { delay_ms: 0, .. }
+            | Change::Promote { .. }
+            | Change::Kick { .. }
+            | Change::Prioritize { .. }
     )
 }
 

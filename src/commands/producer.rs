@@ -17,13 +17,16 @@ pub fn put<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, Comman
     let body = call.args.take()?;
     let terms = Terms::read(call)?;
     may_be_put(&call.broker.settings, &[body])?;
-    let id = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+    let Some(id) = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
         let id = step.new_ids(1)?;
         step.create();
         step.make(&terms.job(id, body));
         Some(id)
-    })?;
-    call.reply.integer(id.ok_or_else(|| CommandError::NoIdsLeft)?);
+    })?
+    else {
+        return Err(CommandError::NoIdsLeft);
+    };
+    call.reply.integer(id);
     Ok(Done::Replied)
 }
 

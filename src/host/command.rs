@@ -84,7 +84,9 @@ fn with_bytes(strings: &[*mut RedisModuleString], work: impl FnOnce(&[&[u8]])) {
     let all = match (few.get_mut(..strings.len()), strings) {
         (Some(few), [_, rest @ ..]) => {
             few[0].write(&[]);
-            few[1..].iter_mut().zip(rest).for_each(|(place, string)| _ = place.write(bytes(string)));
+            for (n, string) in rest.iter().enumerate().take(FEW - 1) {
+                few[n + 1].write(bytes(string));
+            }
             // SAFETY: there are as many of them as there are strings, so that each was just written.
             unsafe { std::slice::from_raw_parts(few.as_ptr().cast::<&[u8]>(), few.len()) }
         }
@@ -155,7 +157,9 @@ fn takes(command: &Command, count: usize) -> bool {
 /// make this server follow another one anyway.
 fn may_apply(ctx: Ctx) -> bool {
     ctx.has(flag::REPLICATED | flag::LOADING)
-        || ctx.user_of(ctx.client_id()).is_some_and(|user| api::user_may_run(&user, &[b"REPLICAOF", b"NO", b"ONE"]))
+        || ctx
+            .user_of(ctx.client_id())
+            .is_some_and(|user| api::user_may_run(&user, &[b"REPLICAOF", b"NO", b"ONE"]))
 }
 
 /// A command that a client sent.

@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::hint::cold_path;
 use std::ptr;
 
-use crate::broker::{Broker, News, Role, Settings};
 use super::api::{Ctx, RedisModuleType, flag};
 use super::beanstalk::Door;
 use super::clock::now_ms;
@@ -19,6 +18,7 @@ use super::slots::Slots;
 use super::timer::Timer;
 use super::waits::Waits;
 use super::world::Means;
+use crate::broker::{Broker, News, Role, Settings};
 
 /// A cell that only the main thread touches.
 pub(super) struct MainThread<T>(pub(super) T);

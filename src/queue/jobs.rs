@@ -86,11 +86,11 @@ impl Counts {
         self.by_state.iter().sum()
     }
 
-    /// The counts of ready jobs with these priorities.
-    pub(super) fn of_ready(pris: &[u32]) -> Counts {
-        let urgent = pris.iter().map(|pri| u64::from(*pri < URGENT_BELOW)).sum();
-        let mut counts = Counts { urgent, ..Counts::default() };
-        counts.by_state[State::Ready as usize] = pris.len() as u64;
+    /// The counts of so many ready jobs with this priority.
+    pub(super) fn of_ready(jobs: usize, pri: u32) -> Counts {
+        let jobs = jobs as u64;
+        let mut counts = Counts { urgent: if pri < URGENT_BELOW { jobs } else { 0 }, ..Counts::default() };
+        counts.by_state[State::Ready as usize] = jobs;
         counts
     }
 

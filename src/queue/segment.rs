@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! slots   [id created start state] [..] [..]             12 bytes a job, in the order of ids
-//! pris    pri pri pri ...                                4 bytes a job: what a search for the most urgent one reads
+//! pris    pri, or pri pri pri ...                        4 bytes a job, unless all have the same
+//! ttrs    ttr, or ttr ttr ttr ...                        8 bytes a job, unless all have the same
 //! bodies  body of slot 0 | body of slot 1 | body of slot 2 ...
-//! ttrs    ttr, or ttr ttr ttr ...                        6 bytes a job, unless all have the same
 //! timings, reservations, histories                       only of the jobs that have them
 //! keys    for each order the smallest key among the jobs here
 //! ```
@@ -15,11 +15,12 @@
 //! Clearing some states of a tube, which must be done at once, leaves up to three quarters dead, until a job of the
 //! segment is next deleted. Large bodies have a segment each, or share one with two others (see [`room`]).
 
+mod alike;
 mod chunk;
+mod packed;
 mod room;
-mod ttrs;
-
-use std::collections::VecDeque;
+mod slot;
+mod sparse;
 
 pub use chunk::Chunk;
 pub(super) use room::FEW;
@@ -27,206 +28,18 @@ pub(super) use room::FEW;
 use super::event::States;
 use super::job::{History, Job, Reservation, State, Timing};
 use super::jobs::{ORDERS, Order};
-use super::time::{U24, U48};
+use super::time::U48;
+use alike::Alike;
+use packed::{PackedReservation, PackedTiming};
 use room::{BODIES_TARGET, LARGE, room_for_large};
-use ttrs::Ttrs;
+use slot::Slot;
+use sparse::{Bits, Sparse, bit};
 
 /// So many jobs fit in a segment, dead ones included: the ready ones are the bits of a `u128`.
 pub(super) const SLOTS_MAX: usize = 128;
 
 /// The key of an order that has no job in a segment.
 pub(super) const NO_KEY: u64 = u64::MAX;
-
-const DEAD: u8 = 4;
-
-/// What every job has. Ids and creation times count from the segment's first.
-#[derive(Clone, Copy)]
-struct Slot {
-    id: u32,
-    created: u32,
-    /// Where its body starts. No other than the first starts behind 4 MiB.
-    start: U24,
-    state: u8,
-}
-
-#[derive(Clone, Copy)]
-struct PackedTiming {
-    at: U48,
-    delay_ms: U48,
-}
-
-impl Slot {
-    /// The job's state; `None` if it is dead.
-    fn state(&self) -> Option<State> {
-        match self.state {
-            0 => Some(State::Ready),
-            1 => Some(State::Delayed),
-            2 => Some(State::Reserved),
-            3 => Some(State::Buried),
-            _ => None,
-        }
-    }
-}
-
-impl PackedTiming {
-    fn get(self) -> Timing {
-        Timing { at: self.at.get(), delay_ms: self.delay_ms.get() }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct PackedReservation {
-    n: U48,
-    deadline_ms: U48,
-    reserved_at_ms: U48,
-    worker: U48,
-    ttr_ms: U48,
-}
-
-impl PackedReservation {
-    fn of(r: &Reservation) -> PackedReservation {
-        PackedReservation {
-            n: U48::new(r.n),
-            deadline_ms: U48::new(r.deadline_ms),
-            reserved_at_ms: U48::new(r.reserved_at_ms),
-            worker: U48::new(r.worker),
-            ttr_ms: U48::new(r.ttr_ms),
-        }
-    }
-
-    fn get(self) -> Reservation {
-        Reservation {
-            n: self.n.get(),
-            deadline_ms: self.deadline_ms.get(),
-            reserved_at_ms: self.reserved_at_ms.get(),
-            worker: self.worker.get(),
-            ttr_ms: self.ttr_ms.get(),
-        }
-    }
-}
-
-/// An empty [`Sparse`] keeps room for so many.
-const KEPT: usize = 16;
-
-/// What few jobs of a segment have, in the order of their slots. Jobs mostly come and go in that order, so both ends
-/// are cheap. Grows by a quarter of a segment at most, so that little is spare.
-#[derive(Clone)]
-struct Sparse<T> {
-    /// The slots that have an entry, as bits.
-    slots: u128,
-    entries: VecDeque<T>,
-}
-
-/// A slot as a bit.
-#[inline]
-fn bit(slot: usize) -> u128 {
-    1 << slot
-}
-
-impl<T: Copy> Sparse<T> {
-    const fn new() -> Sparse<T> {
-        Sparse { slots: 0, entries: VecDeque::new() }
-    }
-
-    /// How many entries stand before that of the slot.
-    #[inline]
-    fn position(&self, bit: u128) -> usize {
-        // Counting bits takes long where the processor may lack an instruction for it, and mostly it is an end.
-        match self.slots & (bit - 1) {
-            0 => 0,
-            before if before == self.slots => self.entries.len(),
-            before => before.count_ones() as usize,
-        }
-    }
-
-    #[inline]
-    fn get(&self, bit: u128) -> Option<T> {
-        if self.slots & bit == 0 { None } else { self.entries.get(self.position(bit)).copied() }
-    }
-
-    /// Gives the slot an entry, or takes it away, and adds to `grown` by how many bytes the memory grew.
-    #[inline]
-    fn set(&mut self, bit: u128, value: Option<T>, grown: &mut isize) {
-        match value {
-            Some(value) => self.insert(bit, value, grown),
-            None => drop(self.take(bit, grown)),
-        }
-    }
-
-    fn insert(&mut self, bit: u128, value: T, grown: &mut isize) {
-        let at = self.position(bit);
-        if self.slots & bit != 0 {
-            self.entries[at] = value;
-            return;
-        }
-        if self.entries.len() == self.entries.capacity() {
-            let before = self.bytes();
-            self.entries.reserve_exact(self.entries.len().clamp(2, SLOTS_MAX / 4));
-            *grown += (self.bytes() - before) as isize;
-        }
-        self.slots |= bit;
-        if at == self.entries.len() {
-            self.entries.push_back(value);
-        } else {
-            self.entries.insert(at, value);
-        }
-    }
-
-    /// Takes the entry of the slot away, and subtracts from `grown` by how many bytes the memory shrank.
-    #[inline]
-    fn take(&mut self, bit: u128, grown: &mut isize) -> Option<T> {
-        if self.slots & bit == 0 { None } else { self.take_out(bit, grown) }
-    }
-
-    #[inline(never)]
-    fn take_out(&mut self, bit: u128, grown: &mut isize) -> Option<T> {
-        let entry = match self.position(bit) {
-            0 => self.entries.pop_front(),
-            at => self.entries.remove(at),
-        };
-        self.slots &= !bit;
-        // Room is kept while there are others: jobs of a segment come and go together.
-        if self.slots == 0 && self.entries.capacity() > KEPT {
-            *grown -= self.bytes() as isize;
-            self.entries = VecDeque::new();
-        }
-        entry
-    }
-
-    /// Takes all entries away, and keeps room for a few.
-    fn clear(&mut self) {
-        self.slots = 0;
-        self.entries.clear();
-        self.entries.shrink_to(8);
-    }
-
-    /// Takes away the entries of all other slots than these.
-    fn keep(&mut self, slots: u128) {
-        if self.slots & slots == 0 {
-            (self.slots, self.entries) = (0, VecDeque::new());
-        } else if self.slots & !slots != 0 {
-            let mut mine = Bits(self.slots);
-            self.entries.retain(|_| mine.next().is_some_and(|slot| slots >> slot & 1 != 0));
-            self.slots &= slots;
-        }
-    }
-
-    /// The entries as they stand once there are no slots but the `living`, in which all of them are.
-    fn among(&self, living: u128) -> Sparse<T> {
-        let place = |slot: usize| (living & (bit(slot) - 1)).count_ones();
-        let slots = Bits(self.slots).fold(0, |slots, slot| slots | 1 << place(slot));
-        Sparse { slots, entries: self.entries.clone() }
-    }
-
-    /// Slots and entries, by slot.
-    fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
-        Bits(self.slots).zip(&self.entries)
-    }
-
-    fn bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<T>()
-    }
-}
 
 /// Everything about a job that can change, read out of its segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -280,8 +93,8 @@ pub(super) struct Segment {
     ready: u128,
     keys: [u64; ORDERS],
     slots: Vec<Slot>,
-    pris: Vec<u32>,
-    ttrs_ms: Ttrs,
+    pris: Alike<u32>,
+    ttrs_ms: Alike<u64>,
     bodies: Vec<u8>,
     timings: Sparse<PackedTiming>,
     reservations: Sparse<PackedReservation>,
@@ -304,8 +117,8 @@ impl Segment {
             ready: 0,
             keys: [NO_KEY; ORDERS],
             slots: Vec::new(),
-            pris: Vec::new(),
-            ttrs_ms: Ttrs::new(),
+            pris: Alike::Same(0),
+            ttrs_ms: Alike::Same(0),
             bodies: Vec::new(),
             timings: Sparse::new(),
             reservations: Sparse::new(),
@@ -319,8 +132,8 @@ impl Segment {
     /// Empties the segment to be filled anew some time, and keeps its room, or only a `little` of it.
     pub(super) fn empty(&mut self, little: bool) {
         self.slots.clear();
-        self.pris.clear();
-        self.ttrs_ms = Ttrs::new();
+        self.pris = Alike::Same(0);
+        self.ttrs_ms = Alike::Same(0);
         self.bodies.clear();
         self.timings = Sparse::new();
         self.reservations.clear();
@@ -332,7 +145,6 @@ impl Segment {
         self.dead_first = 0;
         if little || self.has_large_room() {
             self.slots.shrink_to(16);
-            self.pris.shrink_to(16);
             self.bodies.shrink_to(1024);
         }
     }
@@ -350,7 +162,6 @@ impl Segment {
         let room = if is_large { room_for_large(body_len) } else { BODIES_TARGET };
         if before.slots.len() == SLOTS_MAX || before.bodies.len() > room / 2 {
             self.slots.reserve_exact(before.slots.len());
-            self.pris.reserve_exact(before.slots.len());
             let like_before = before.bodies.len().next_power_of_two().clamp(64, BODIES_TARGET);
             self.bodies.reserve_exact(if is_large { room } else { like_before });
         }
@@ -383,7 +194,7 @@ impl Segment {
     pub(super) fn bytes(&self) -> usize {
         size_of::<Segment>()
             + self.slots.capacity() * size_of::<Slot>()
-            + self.pris.capacity() * size_of::<u32>()
+            + self.pris.bytes()
             + self.ttrs_ms.bytes()
             + self.bodies.capacity()
             + self.timings.bytes()
@@ -428,21 +239,28 @@ impl Segment {
     pub(super) fn push(&mut self, id: u64, created_ms: u64, pri: u32, ttr_ms: u64, body: &[u8]) -> usize {
         let slot = self.slots.len();
         let start = self.bodies.len();
-        let is_full = slot == self.slots.capacity() || start + body.len() > self.bodies.capacity();
-        let mut grown = if is_full { self.make_room(body.len()) } else { 0 };
-        grown += self.ttrs_ms.push(slot, ttr_ms);
+        let mut grown = 0;
+        if slot == self.slots.capacity() || start + body.len() > self.bodies.capacity() {
+            grown += self.make_room(body.len());
+        }
+        if !self.ttrs_ms.is_same(ttr_ms) || !self.pris.is_same(pri) {
+            grown += self.push_others(slot, pri, ttr_ms);
+        }
         self.bodies.extend_from_slice(body);
-        self.slots.push(Slot {
-            id: (id - self.base_id) as u32,
-            created: (created_ms - self.base_created_ms) as u32,
-            start: U24::new(start as u32),
-            state: State::Ready as u8,
-        });
-        self.pris.push(pri);
+        let (id, created) = ((id - self.base_id) as u32, (created_ms - self.base_created_ms) as u32);
+        self.slots.push(Slot::ready(id, created, start as u32));
         self.live += 1;
         self.ready |= bit(slot);
         self.enter_order(Order::Ready, u64::from(pri));
         grown
+    }
+
+    /// Appends priority and time to run of the next job, where not all have the same. Returns how many bytes of memory
+    /// that took.
+    #[inline(never)]
+    fn push_others(&mut self, slot: usize, pri: u32, ttr_ms: u64) -> usize {
+        let room = self.slots.capacity();
+        self.pris.push(slot, room, pri) + self.ttrs_ms.push(slot, room, ttr_ms)
     }
 
     /// Makes room for one more slot, and for its body in steps that the allocator has exact sizes for. Returns how
@@ -451,7 +269,6 @@ impl Segment {
     fn make_room(&mut self, body_len: usize) -> usize {
         let before = self.bytes();
         self.slots.reserve(1);
-        self.pris.reserve_exact(self.slots.capacity() - self.pris.len());
         let needed = self.bodies.len() + body_len;
         if needed > self.bodies.capacity() {
             let is_small = body_len <= LARGE && needed <= BODIES_TARGET;
@@ -481,7 +298,7 @@ impl Segment {
             self.bodies.shrink_to_fit();
         }
         self.slots.shrink_to_fit();
-        self.pris.shrink_to_fit();
+        self.pris.shrink();
         self.ttrs_ms.shrink();
     }
 
@@ -494,7 +311,7 @@ impl Segment {
             Some(slot) if slot.id == offset => offset as usize,
             _ => self.slots.binary_search_by(|slot| slot.id.cmp(&offset)).ok()?,
         };
-        (self.slots[slot].state != DEAD).then_some(slot)
+        (!self.slots[slot].is_dead()).then_some(slot)
     }
 
     fn state(&self, slot: usize) -> Option<State> {
@@ -510,8 +327,8 @@ impl Segment {
     }
 
     fn body_range(&self, slot: usize) -> std::ops::Range<usize> {
-        let end = self.slots.get(slot + 1).map_or(self.bodies.len(), |next| next.start.get() as usize);
-        self.slots[slot].start.get() as usize..end
+        let end = self.slots.get(slot + 1).map_or(self.bodies.len(), |next| next.start() as usize);
+        self.slots[slot].start() as usize..end
     }
 
     /// What can change about the living job in `slot`.
@@ -521,7 +338,7 @@ impl Segment {
         let timing = self.timing(slot, bit, state);
         let reservation = self.reservations.get(bit).map(PackedReservation::get).unwrap_or_default();
         let history = self.histories.get(bit).unwrap_or_default();
-        Shape { pri: self.pris[slot], state, timing, reservation, history }
+        Shape { pri: self.pris.get(slot), state, timing, reservation, history }
     }
 
     /// Whether the reservation `n` of the job in `slot` holds at `now_ms`.
@@ -546,7 +363,7 @@ impl Segment {
         let (state, bit) = (self.state(slot).unwrap_or(State::Ready), bit(slot));
         Job {
             id: self.id(slot),
-            pri: self.pris[slot],
+            pri: self.pris.get(slot),
             created_ms: self.created_ms(slot),
             ttr_ms: self.ttrs_ms.get(slot),
             state,
@@ -572,13 +389,14 @@ impl Segment {
         let mut new = old;
         change(&mut new);
         let (bit, mut grown) = (bit(slot), 0);
-        self.pris[slot] = new.pri;
-        self.slots[slot].state = new.state as u8;
+        if new.pri != old.pri {
+            grown += self.pris.set(slot, self.slots.len(), new.pri) as isize;
+        }
+        self.slots[slot].set_state(new.state);
         let moves = new.state != old.state;
         if moves || new.timing != old.timing {
             let implied = Timing { at: self.implied_at(slot, new.state), delay_ms: 0 };
-            let packed =
-                PackedTiming { at: U48::new(new.timing.at), delay_ms: U48::new(new.timing.delay_ms) };
+            let packed = PackedTiming::of(new.timing);
             // Two orders are read from these entries, so that their jobs must have one.
             let is_ordered = matches!(new.state, State::Delayed | State::Buried);
             let has_one = is_ordered || new.timing != implied;
@@ -611,12 +429,12 @@ impl Segment {
         if self.ready & bit == 0 || self.timings.slots & bit != 0 {
             return None;
         }
-        self.slots[slot].state = State::Reserved as u8;
+        self.slots[slot].set_state(State::Reserved);
         self.ready &= !bit;
         self.reservations.insert(bit, PackedReservation::of(reservation), &mut grown);
         self.enter_order(Order::Deadline, reservation.deadline_ms);
         self.enter_order(Order::Held, reservation.reserved_at_ms);
-        let pri = self.pris[slot];
+        let pri = self.pris.get(slot);
         self.leave_order(Order::Ready, u64::from(pri));
         Some((pri, grown))
     }
@@ -624,15 +442,15 @@ impl Segment {
     /// Deletes the living job in `slot`. Returns its state and priority, and by how many bytes the memory grew.
     pub(super) fn remove(&mut self, slot: usize) -> (State, u32, isize) {
         let state = self.state(slot).unwrap_or(State::Ready);
-        let pri = self.pris[slot];
+        let pri = self.pris.get(slot);
         let (bit, mut grown) = (bit(slot), 0);
         let timing = self.timings.take(bit, &mut grown);
         let reservation = self.reservations.take(bit, &mut grown);
         self.histories.take(bit, &mut grown);
-        self.slots[slot].state = DEAD;
+        self.slots[slot].die();
         self.live -= 1;
         self.dead_bytes += self.body_range(slot).len() as u32;
-        while self.slots.get(usize::from(self.dead_first)).is_some_and(|slot| slot.state == DEAD) {
+        while self.slots.get(usize::from(self.dead_first)).is_some_and(|slot| slot.is_dead()) {
             self.dead_first += 1;
         }
         self.mark_ready(bit, false);
@@ -685,7 +503,16 @@ impl Segment {
     /// which is soon among jobs of one priority or reserved together.
     fn smallest(&self, order: Order, at_least: u64) -> u64 {
         match order {
-            Order::Ready => least(Bits(self.ready).map(|slot| u64::from(self.pris[slot])), at_least),
+            Order::Ready => match &self.pris {
+                Alike::Same(pri) => {
+                    if self.ready == 0 {
+                        NO_KEY
+                    } else {
+                        u64::from(*pri)
+                    }
+                }
+                Alike::Each(pris) => least(Bits(self.ready).map(|slot| u64::from(pris[slot])), at_least),
+            },
             Order::Deadline => least(self.reservations.entries.iter().map(|r| r.deadline_ms.get()), at_least),
             Order::Held => least(self.reservations.entries.iter().map(|r| r.reserved_at_ms.get()), at_least),
             Order::Delayed => least(self.timed(State::Delayed).map(|(key, _)| key), at_least),
@@ -695,7 +522,8 @@ impl Segment {
 
     /// Key and slot of every job in a state whose order is read from the timings, by slot.
     fn timed(&self, state: State) -> impl Iterator<Item = (u64, usize)> + '_ {
-        let is_such = move |(slot, _): &(usize, &PackedTiming)| self.slots[*slot].state == state as u8;
+        let is_such =
+            move |(slot, _): &(usize, &PackedTiming)| self.slots[*slot].state_number() == state as u8;
         self.timings.iter().filter(is_such).map(|(slot, timing)| (timing.at.get(), slot))
     }
 
@@ -708,7 +536,10 @@ impl Segment {
     #[inline]
     fn find_entry(&self, order: Order, visit: impl FnMut(&(u64, usize)) -> bool) -> Option<(u64, usize)> {
         match order {
-            Order::Ready => Bits(self.ready).map(|slot| (u64::from(self.pris[slot]), slot)).find(visit),
+            Order::Ready => match &self.pris {
+                Alike::Same(pri) => Bits(self.ready).map(|slot| (u64::from(*pri), slot)).find(visit),
+                Alike::Each(pris) => Bits(self.ready).map(|slot| (u64::from(pris[slot]), slot)).find(visit),
+            },
             Order::Delayed => self.timed(State::Delayed).find(visit),
             Order::Deadline => self.held(|r| r.deadline_ms).find(visit),
             Order::Held => self.held(|r| r.reserved_at_ms).find(visit),
@@ -736,7 +567,7 @@ impl Segment {
     pub(super) fn living_from(&self, id: u64) -> impl Iterator<Item = usize> + Clone + '_ {
         let offset = id.saturating_sub(self.base_id);
         let from = self.slots.partition_point(|slot| u64::from(slot.id) < offset);
-        (from..self.slots.len()).filter(|slot| self.slots[*slot].state != DEAD)
+        (from..self.slots.len()).filter(|slot| !self.slots[*slot].is_dead())
     }
 
     /// Whether the dead jobs are those of the lowest ids: the segment is being emptied in order.
@@ -758,7 +589,7 @@ impl Segment {
             Order::all_of(state).iter().for_each(|order| self.keys[*order as usize] = NO_KEY);
         }
         for slot in Bits(gone) {
-            self.slots[slot].state = DEAD;
+            self.slots[slot].die();
             self.dead_bytes += self.body_range(slot).len() as u32;
             self.live -= 1;
         }
@@ -766,7 +597,7 @@ impl Segment {
         self.timings.keep(!gone);
         self.reservations.keep(!gone);
         self.histories.keep(!gone);
-        self.dead_first = self.slots.iter().take_while(|slot| slot.state == DEAD).count() as u16;
+        self.dead_first = self.slots.iter().take_while(|slot| slot.is_dead()).count() as u16;
     }
 
     /// The slots of the living jobs in a state, as bits.
@@ -788,18 +619,17 @@ impl Segment {
     pub(super) fn packed(&self) -> Segment {
         let mut packed = Segment::new(self.base_id, self.base_created_ms);
         packed.slots.reserve_exact(self.live());
-        packed.pris.reserve_exact(self.live());
         packed.bodies.reserve_exact(self.body_bytes());
         let mut living = 0;
         for slot in self.living_from(0) {
-            let start = U24::new(packed.bodies.len() as u32);
-            packed.ttrs_ms.push(packed.slots.len(), self.ttrs_ms.get(slot));
+            let start = packed.bodies.len() as u32;
+            packed.push_others(packed.slots.len(), self.pris.get(slot), self.ttrs_ms.get(slot));
             packed.ready |= (self.ready >> slot & 1) << packed.slots.len();
             packed.bodies.extend_from_slice(&self.bodies[self.body_range(slot)]);
-            packed.slots.push(Slot { start, ..self.slots[slot] });
-            packed.pris.push(self.pris[slot]);
+            packed.slots.push(self.slots[slot].moved(start));
             living |= bit(slot);
         }
+        packed.pris.shrink();
         packed.ttrs_ms.shrink();
         packed.timings = self.timings.among(living);
         packed.reservations = self.reservations.among(living);
@@ -840,20 +670,4 @@ fn least(keys: impl Iterator<Item = u64>, at_least: u64) -> u64 {
         }
     }
     smallest
-}
-
-/// The positions of the bits that are set, lowest first.
-struct Bits(u128);
-
-impl Iterator for Bits {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        if self.0 == 0 {
-            return None;
-        }
-        let bit = self.0.trailing_zeros() as usize;
-        self.0 &= self.0 - 1;
-        Some(bit)
-    }
 }

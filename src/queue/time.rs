@@ -16,8 +16,6 @@ pub(super) struct U48([u8; 6]);
 pub(super) const U48_MAX: u64 = (1 << 48) - 1;
 
 impl U48 {
-    pub(super) const ZERO: U48 = U48([0; 6]);
-
     /// Stores `value`, which must be below 2^48; a larger one becomes the largest that fits.
     pub(super) fn new(value: u64) -> U48 {
         debug_assert!(value <= U48_MAX);
@@ -28,24 +26,6 @@ impl U48 {
     pub(super) fn get(self) -> u64 {
         let b = self.0;
         u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], 0, 0])
-    }
-}
-
-/// An integer below 2^24 in three bytes, with no alignment.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct U24([u8; 3]);
-
-impl U24 {
-    /// Stores `value`, which must be below 2^24.
-    pub(super) fn new(value: u32) -> U24 {
-        debug_assert!(value < 1 << 24);
-        let b = value.to_le_bytes();
-        U24([b[0], b[1], b[2]])
-    }
-
-    pub(super) fn get(self) -> u32 {
-        let b = self.0;
-        u32::from_le_bytes([b[0], b[1], b[2], 0])
     }
 }
 
@@ -60,12 +40,5 @@ mod tests {
         }
         assert_eq!(size_of::<U48>(), 6);
         assert_eq!(align_of::<U48>(), 1);
-    }
-
-    #[test]
-    fn three_bytes_keep_every_value_below_2_to_the_24() {
-        for value in [0, 1, 255, 256, 65_536, (1 << 24) - 1] {
-            assert_eq!(U24::new(value).get(), value);
-        }
     }
 }

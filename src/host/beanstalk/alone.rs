@@ -91,7 +91,9 @@ impl State {
     /// Runs the session of a connection that has input, and sends its answer, if that may be done now. `false` if
     /// something is left to be done before the event loop sleeps.
     pub(super) fn run_alone(&mut self, fd: RawFd) -> bool {
-        let Some(mut flags) = self.means.door.calm.flags.filter(|_| self.means.door.calm.few && gates::is_quiet()) else {
+        let Some(mut flags) =
+            self.means.door.calm.flags.filter(|_| self.means.door.calm.few && gates::is_quiet())
+        else {
             return false;
         };
         let Some(ctx) = events::own_context() else { return false };

@@ -334,7 +334,8 @@ impl State {
             return Err(format!("there is no database {db}"));
         }
         self.means.door.listen()?;
-        let has_changed = self.means.door.inside.as_ref().is_some_and(|inside| inside.port.settings().db != db);
+        let has_changed =
+            self.means.door.inside.as_ref().is_some_and(|inside| inside.port.settings().db != db);
         if has_changed || !settings.is_on() {
             let why = if has_changed { "phean.database has changed" } else { "phean.port is off" };
             self.means.door.close_all(&mut self.broker, why);

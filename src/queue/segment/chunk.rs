@@ -9,10 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::super::check::{Invalid, check_job, in_range};
 use super::super::job::{History, ID_MAX, Job, Reservation, State, Timing};
 use super::super::jobs::{Counts, Order};
-use super::super::time::{DURATION_MAX_MS, TIME_MAX_MS, U24, U48};
+use super::super::time::{DURATION_MAX_MS, TIME_MAX_MS};
+use super::alike::Alike;
+use super::packed::{PackedReservation, PackedTiming};
 use super::room::BODIES_MAX;
-use super::ttrs::Ttrs;
-use super::{PackedReservation, PackedTiming, SLOTS_MAX, Segment, Slot, Sparse, bit};
+use super::slot::Slot;
+use super::sparse::{Sparse, bit};
+use super::{SLOTS_MAX, Segment};
 
 /// One value for each job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +68,30 @@ impl Default for Column<'_> {
 }
 
 impl Column<'_> {
+    /// The column of what each job has.
+    fn of<T: Copy + Into<u64>>(values: &Alike<T>) -> Column<'static> {
+        match values {
+            Alike::Same(value) => Column::Same((*value).into()),
+            Alike::Each(each) => {
+                let mut seen = Seen::new(each[0].into());
+                each.iter().for_each(|value| seen.see((*value).into()));
+                seen.column(each.iter().map(|value| (*value).into()), each.len())
+            }
+        }
+    }
+
+    /// What each of so many jobs has.
+    fn alike<T: Copy + Default>(&self, jobs: usize, of: impl Fn(u64) -> T) -> Alike<T> {
+        match self {
+            Column::Same(value) => Alike::Same(of(*value)),
+            Column::Small(_) | Column::Each(_) => {
+                let mut each = vec![T::default(); jobs];
+                self.give(&mut each, |mine, value| *mine = of(value));
+                Alike::Each(each)
+            }
+        }
+    }
+
     fn into_owned(self) -> Column<'static> {
         match self {
             Column::Same(value) => Column::Same(value),
@@ -244,45 +271,35 @@ impl Segment {
         let slots = &self.slots[..];
         let Some((first, rest)) = slots.split_first() else { return Chunk::default() };
         let first_id = u64::from(first.id) + 1;
-        let first_length = rest.first().map_or(self.bodies.len() as u32, |next| next.start.get());
+        let first_length = rest.first().map_or(self.bodies.len() as u32, |next| next.start());
         let mut ids = Seen::new(first_id);
         let mut created = Seen::new(first.created.into());
-        let mut states = Seen::new(first.state.into());
+        let mut states = Seen::new(first.state_number().into());
         let mut lengths = Seen::new(first_length.into());
         let mut last_start = 0;
         for (slot, next) in slots.iter().zip(rest) {
             ids.see((next.id - slot.id).into());
             created.see(next.created.wrapping_sub(slot.created).into());
-            states.see(next.state.into());
-            let start = next.start.get();
+            states.see(next.state_number().into());
+            let start = next.start();
             lengths.see((start - last_start).into());
             last_start = start;
         }
         let last_length = u64::from(self.bodies.len() as u32 - last_start);
         lengths.see(last_length);
-        let mut pris = Seen::new(self.pris[0].into());
-        self.pris.iter().for_each(|pri| pris.see((*pri).into()));
         let (jobs, pairs) = (slots.len(), || slots.iter().zip(rest));
         let id_distances = pairs().map(|(slot, next)| (next.id - slot.id).into());
         let created_distances = pairs().map(|(slot, next)| next.created.wrapping_sub(slot.created).into());
-        let body_lengths = pairs().map(|(slot, next)| (next.start.get() - slot.start.get()).into());
-        let ttrs_ms = match &self.ttrs_ms {
-            Ttrs::Same(ttr_ms) => Column::Same(*ttr_ms),
-            Ttrs::Each(each) => {
-                let mut ttrs_ms = Seen::new(each[0].get());
-                each.iter().for_each(|ttr_ms| ttrs_ms.see(ttr_ms.get()));
-                ttrs_ms.column(each.iter().map(|ttr_ms| ttr_ms.get()), jobs)
-            }
-        };
+        let body_lengths = pairs().map(|(slot, next)| (next.start() - slot.start()).into());
         Chunk {
             jobs: jobs as u8,
             after_id: self.base_id.saturating_sub(1),
             ids: ids.column(once(first_id).chain(id_distances), jobs),
             since_ms: self.base_created_ms,
             created: created.column(once(first.created.into()).chain(created_distances), jobs),
-            pris: pris.column(self.pris.iter().map(|pri| (*pri).into()), jobs),
-            ttrs_ms,
-            states: states.column(slots.iter().map(|slot| slot.state.into()), jobs),
+            pris: Column::of(&self.pris),
+            ttrs_ms: Column::of(&self.ttrs_ms),
+            states: states.column(slots.iter().map(|slot| slot.state_number().into()), jobs),
             timings: self.few(&self.timings, PackedTiming::get),
             reservations: self.few(&self.reservations, PackedReservation::get),
             histories: self.few(&self.histories, |history| history),
@@ -304,8 +321,7 @@ impl Segment {
         let jobs = usize::from(chunk.jobs);
         let mut segment = Segment::new(chunk.after_id + chunk.ids.get(0), chunk.since_ms);
         segment.bodies = bodies;
-        segment.slots =
-            vec![Slot { id: 0, created: 0, start: U24::default(), state: State::Ready as u8 }; jobs];
+        segment.slots = vec![Slot::ready(0, 0, 0); jobs];
         let slots = &mut segment.slots[..];
         let (mut id, mut end) = (0u32.wrapping_sub(chunk.ids.get(0) as u32), 0u32);
         chunk.ids.give(slots, |slot, distance| {
@@ -313,7 +329,7 @@ impl Segment {
             slot.id = id;
         });
         chunk.lengths.give(slots, |slot, length| {
-            (slot.start, end) = (U24::new(end), end.wrapping_add(length as u32));
+            (*slot, end) = (slot.moved(end), end.wrapping_add(length as u32));
         });
         if chunk.created != Column::Same(0) {
             let (mut created, mut latest) = (0u32, 0);
@@ -323,18 +339,8 @@ impl Segment {
             });
             in_range(chunk.since_ms + u64::from(latest), 0, TIME_MAX_MS)?;
         }
-        segment.ttrs_ms = match chunk.ttrs_ms {
-            Column::Same(ttr_ms) => Ttrs::Same(ttr_ms),
-            Column::Small(_) | Column::Each(_) => {
-                let mut each = vec![U48::ZERO; jobs];
-                chunk.ttrs_ms.give(&mut each, |mine, ttr_ms| *mine = U48::new(ttr_ms));
-                Ttrs::Each(each)
-            }
-        };
-        segment.pris = vec![chunk.pris.get(0) as u32; jobs];
-        if !matches!(chunk.pris, Column::Same(_)) {
-            chunk.pris.give(&mut segment.pris, |mine, pri| *mine = pri as u32);
-        }
+        segment.ttrs_ms = chunk.ttrs_ms.alike(jobs, |ttr_ms| ttr_ms);
+        segment.pris = chunk.pris.alike(jobs, |pri| pri as u32);
         segment.live = jobs as u16;
         segment.ready = u128::MAX >> (SLOTS_MAX - jobs);
         segment.keys[Order::Ready as usize] = chunk.pris.bounds().0;
@@ -355,7 +361,7 @@ impl Segment {
             let implied = Timing { at: self.implied_at(slot, state), delay_ms: 0 };
             let job = Job {
                 id,
-                pri: self.pris[slot],
+                pri: self.pris.get(slot),
                 created_ms: self.created_ms(slot),
                 ttr_ms: self.ttrs_ms.get(slot),
                 state,
@@ -375,13 +381,15 @@ impl Segment {
 
     /// Counts the living jobs.
     pub(in super::super) fn count(&self) -> Counts {
-        if self.ready.count_ones() as usize == self.slots.len() {
-            return Counts::of_ready(&self.pris);
+        if let Alike::Same(pri) = self.pris
+            && self.ready.count_ones() as usize == self.slots.len()
+        {
+            return Counts::of_ready(self.slots.len(), pri);
         }
         let mut counts = Counts::default();
-        for (slot, pri) in self.slots.iter().zip(&self.pris) {
-            if let Some(state) = slot.state() {
-                counts.add(state, *pri);
+        for (slot, job) in self.slots.iter().enumerate() {
+            if let Some(state) = job.state() {
+                counts.add(state, self.pris.get(slot));
             }
         }
         counts

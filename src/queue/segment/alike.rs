@@ -1,0 +1,123 @@
+//! What jobs of a segment mostly have alike: times to run, priorities.
+
+/// One value for each slot. While all have the same, it is kept once.
+#[derive(Clone)]
+pub(super) enum Alike<T> {
+    Same(T),
+    Each(Vec<T>),
+}
+
+impl<T: Copy + PartialEq> Alike<T> {
+    /// The value of a slot.
+    #[inline]
+    pub(super) fn get(&self, slot: usize) -> T {
+        match self {
+            Alike::Same(value) => *value,
+            Alike::Each(each) => each[slot],
+        }
+    }
+
+    /// Gives a slot, of so many, another value. Returns how many bytes of memory that took.
+    pub(super) fn set(&mut self, slot: usize, slots: usize, value: T) -> usize {
+        match self {
+            Alike::Same(same) if *same == value => 0,
+            Alike::Same(same) => {
+                let mut each = vec![*same; slots];
+                each[slot] = value;
+                self.become_each(each)
+            }
+            Alike::Each(each) => {
+                each[slot] = value;
+                0
+            }
+        }
+    }
+
+    /// Whether the next slot's value, after `slots` others, can be appended without a word.
+    #[inline]
+    pub(super) fn is_same(&self, value: T) -> bool {
+        matches!(self, Alike::Same(same) if *same == value)
+    }
+
+    /// Appends the value of the next slot, before which there are `slots`, and for which there is `room` in all. Returns
+    /// how many bytes of memory that took.
+    #[inline]
+    pub(super) fn push(&mut self, slots: usize, room: usize, value: T) -> usize {
+        if self.is_same(value) { 0 } else { self.push_another(slots, room, value) }
+    }
+
+    #[inline(never)]
+    fn push_another(&mut self, slots: usize, room: usize, value: T) -> usize {
+        match self {
+            Alike::Same(same) if slots == 0 => {
+                *same = value;
+                0
+            }
+            Alike::Same(same) => {
+                let mut each = Vec::with_capacity(room.max(slots + 1));
+                each.resize(slots, *same);
+                each.push(value);
+                self.become_each(each)
+            }
+            Alike::Each(each) => {
+                let before = each.capacity();
+                if each.len() == before {
+                    each.reserve_exact(room.saturating_sub(before).max(1));
+                }
+                each.push(value);
+                (each.capacity() - before) * size_of::<T>()
+            }
+        }
+    }
+
+    fn become_each(&mut self, each: Vec<T>) -> usize {
+        *self = Alike::Each(each);
+        self.bytes()
+    }
+
+    /// Gives back the room that is not used.
+    pub(super) fn shrink(&mut self) {
+        if let Alike::Each(each) = self {
+            each.shrink_to_fit();
+        }
+    }
+
+    /// Bytes of memory besides its own.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Alike::Same(_) => 0,
+            Alike::Each(each) => each.capacity() * size_of::<T>(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_kept_once_while_they_are_alike() {
+        let mut values = Alike::Same(0_u32);
+        let mut bytes = values.push(0, 8, 7);
+        bytes += values.push(1, 8, 7);
+        bytes += values.set(0, 2, 7);
+        assert_eq!((bytes, values.bytes(), values.get(1)), (0, 0, 7));
+        bytes += values.push(2, 8, 9);
+        bytes += values.set(1, 3, 8);
+        assert_eq!([0, 1, 2].map(|slot| values.get(slot)), [7, 8, 9]);
+        assert_eq!((bytes, values.bytes()), (32, 32));
+        for slot in 3..20 {
+            bytes += values.push(slot, 8, 1);
+        }
+        assert_eq!(bytes, values.bytes());
+        assert_eq!(values.get(19), 1);
+    }
+
+    #[test]
+    fn another_value_of_an_old_slot_ends_that_too() {
+        let mut values = Alike::Same(3_u64);
+        assert_eq!(values.set(1, 2, 4), 16);
+        assert_eq!([0, 1].map(|slot| values.get(slot)), [3, 4]);
+        assert_eq!(values.bytes(), 16);
+    }
+}
