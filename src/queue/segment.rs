@@ -31,7 +31,7 @@ use super::jobs::{ORDERS, Order};
 use super::time::U48;
 use alike::Alike;
 use packed::{PackedReservation, PackedTiming};
-use room::{BODIES_TARGET, LARGE, room_for_large};
+use room::{BODIES_TARGET, LARGE, room_for_large, room_for_small};
 use slot::Slot;
 use sparse::{Bits, Sparse, bit};
 
@@ -131,6 +131,7 @@ impl Segment {
 
     /// Empties the segment to be filled anew some time, and keeps its room, or only a `little` of it.
     pub(super) fn empty(&mut self, little: bool) {
+        let keeps_little = little || self.has_large_room();
         self.slots.clear();
         self.pris = Alike::Same(0);
         self.ttrs_ms = Alike::Same(0);
@@ -143,7 +144,7 @@ impl Segment {
         self.live = 0;
         self.dead_bytes = 0;
         self.dead_first = 0;
-        if little || self.has_large_room() {
+        if keeps_little {
             self.slots.shrink_to(16);
             self.bodies.shrink_to(1024);
         }
@@ -162,7 +163,7 @@ impl Segment {
         let room = if is_large { room_for_large(body_len) } else { BODIES_TARGET };
         if before.slots.len() == SLOTS_MAX || before.bodies.len() > room / 2 {
             self.slots.reserve_exact(before.slots.len());
-            let like_before = before.bodies.len().next_power_of_two().clamp(64, BODIES_TARGET);
+            let like_before = room_for_small(before.bodies.len());
             self.bodies.reserve_exact(if is_large { room } else { like_before });
         }
     }
@@ -221,9 +222,10 @@ impl Segment {
         self.slots.len() < SLOTS_MAX && body_len > LARGE && first > LARGE && bodies <= room_for_large(first)
     }
 
-    /// Whether the bodies have more room than small ones ever have.
+    /// Whether the bodies are large ones, or have more room than small ones ever have.
     pub(super) fn has_large_room(&self) -> bool {
-        self.bodies.capacity() > BODIES_TARGET
+        let is_large = !self.slots.is_empty() && self.body_range(0).len() > LARGE;
+        is_large || self.bodies.capacity() > BODIES_TARGET
     }
 
     /// Whether id and creation time can be told as a small distance from the segment's base.
@@ -272,7 +274,7 @@ impl Segment {
         let needed = self.bodies.len() + body_len;
         if needed > self.bodies.capacity() {
             let is_small = body_len <= LARGE && needed <= BODIES_TARGET;
-            let capacity = if is_small { needed.next_power_of_two().max(64) } else { needed };
+            let capacity = if is_small { room_for_small(needed) } else { needed };
             self.bodies.reserve_exact(capacity - self.bodies.len());
         }
         self.bytes() - before

@@ -5,10 +5,10 @@
 //! for itself where that is nearly full, too; or else it shares one with a few others.
 
 /// A segment takes no further body once its bodies hold so many bytes, unless they are a few large ones.
-pub(super) const BODIES_TARGET: usize = 8192;
+pub(super) const BODIES_TARGET: usize = 12_288;
 
-/// Bodies above this are large: two of them do not lie within [`BODIES_TARGET`].
-pub(super) const LARGE: usize = BODIES_TARGET / 2;
+/// Bodies above this are large: three of them do not lie within [`BODIES_TARGET`].
+pub(super) const LARGE: usize = BODIES_TARGET / 3;
 
 /// A larger body always has its own segment, so that packing a segment anew never copies more at once.
 const LARGE_MAX: usize = 1024 * 1024;
@@ -25,6 +25,12 @@ const OVERHEAD: usize = 430;
 /// What the allocator takes for a large block of so many bytes.
 pub(super) fn size_class(bytes: usize) -> usize {
     bytes.next_multiple_of(bytes.next_power_of_two() / 8)
+}
+
+/// How many bytes of small bodies a segment has room for that holds `bytes` of them: it grows in steps for which the
+/// allocator has exact sizes.
+pub(super) fn room_for_small(bytes: usize) -> usize {
+    bytes.next_power_of_two().clamp(64, BODIES_TARGET)
 }
 
 /// How many bytes of bodies a segment is to have room for whose first body is large and has `body_len` bytes: for the
