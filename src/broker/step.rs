@@ -273,9 +273,8 @@ impl<'a, W: World> Step<'a, W> {
             self.tell_sessions(at_ms, change);
         }
         let Some(tube) = self.key.tube_mut() else { return 0 };
-        let before = tube.header().totals.cleared;
         let trash = tube.apply_counting(at_ms, change, self.broker.names.jobs_of(self.db));
-        let cleared = tube.header().totals.cleared.saturating_sub(before);
+        let cleared = trash.jobs();
         if trash.pieces() > 0 {
             cold_path();
             self.world.discard(trash);

@@ -19,11 +19,14 @@ const PLACES: usize = 8;
 /// Longer names are not noted.
 const NAME_MAX: usize = 48;
 
+/// What nothing that is told is numbered.
+const NOTHING: u64 = u64::MAX;
+
 /// Where tubes were found lately.
 pub(super) struct Found {
     places: [Place; PLACES],
-    /// What had been told when they were found.
-    told: Option<u64>,
+    /// What had been told when they were found; [`NOTHING`] if none holds.
+    told: u64,
     /// Whether anything is to be noted.
     is_on: bool,
     in_cluster: bool,
@@ -46,7 +49,7 @@ impl Found {
     /// Nothing was found yet.
     pub(super) fn new(in_cluster: bool) -> Found {
         const NOWHERE: Place = Place { tube: None, db: 0, length: 0, name: [0; NAME_MAX] };
-        Found { places: [NOWHERE; PLACES], told: None, is_on: !in_cluster, in_cluster }
+        Found { places: [NOWHERE; PLACES], told: NOTHING, is_on: !in_cluster, in_cluster }
     }
 
     /// Whether this server is in a cluster.
@@ -57,12 +60,12 @@ impl Found {
     /// The tube, if it was found lately and is still there.
     #[inline(always)]
     pub(super) fn find(&self, db: u32, name: &[u8]) -> Option<NonNull<Tube>> {
-        if self.told != Some(state::told()) {
-            return None;
-        }
         let place = &self.places[index(name)];
-        let is_it = place.db == db && place.name.get(..place.length as usize) == Some(name);
-        place.tube.filter(|_| is_it)
+        let is_it = self.told == state::told()
+            && place.db == db
+            && place.length as usize == name.len()
+            && place.name.get(..name.len()) == Some(name);
+        if is_it { place.tube } else { None }
     }
 
     /// Notes where a tube is that does not go by itself.
@@ -70,7 +73,7 @@ impl Found {
         if !self.is_on {
             return;
         }
-        let told = Some(state::told());
+        let told = state::told();
         if self.told != told {
             self.places.iter_mut().for_each(|place| place.tube = None);
             self.told = told;
@@ -84,7 +87,7 @@ impl Found {
 
     /// Has every tube looked up again.
     pub(super) fn forget(&mut self) {
-        self.told = None;
+        self.told = NOTHING;
     }
 
     /// From now on nothing but the port's sessions runs, or no longer only they.

@@ -86,8 +86,11 @@ pub(super) fn end() {
 pub(super) fn enter<T>(work: impl FnOnce(&mut State) -> T) -> Option<T> {
     let was_deaf = events::hear_turns();
     enter_deaf(|state| {
-        // Redis may have told others already that it is about to sleep.
-        state.timer.about_to_sleep |= was_deaf;
+        if was_deaf {
+            cold_path();
+            // Redis may have told others already that it is about to sleep.
+            state.timer.about_to_sleep = true;
+        }
         work(state)
     })
 }

@@ -19,7 +19,6 @@ impl Tube {
     #[inline(always)]
     pub fn apply_counting(&mut self, at_ms: u64, change: &Change<'_>, tally: &mut Counts) -> Trash {
         let mut trash = Trash::default();
-        let mut cleared = 0;
         match *change {
             Change::Put { id, pri, delay_ms, ttr_ms, body } => {
                 self.jobs.put(id, at_ms, pri, ttr_ms, body, tally);
@@ -75,8 +74,7 @@ impl Tube {
             Change::Clear { states } => {
                 let before = self.counts().all();
                 let jobs: Jobs = self.jobs.clear(states, tally);
-                cleared = before - self.counts().all();
-                trash = Trash::of(jobs);
+                trash = Trash::of(jobs, before - self.counts().all());
             }
             Change::Restore(job) => {
                 self.jobs.restore(&job, tally);
@@ -92,7 +90,7 @@ impl Tube {
             }
             Change::Remove => return trash,
         }
-        self.header.totals.count(change, cleared);
+        self.header.totals.count(change, trash.jobs());
         self.header.used_at_ms = at_ms;
         trash
     }

@@ -104,11 +104,17 @@ pub struct Tube {
 #[derive(Default)]
 pub struct Trash {
     jobs: Option<Box<Jobs>>,
+    cleared: u64,
 }
 
 impl Trash {
-    pub(super) fn of(jobs: Jobs) -> Trash {
-        Trash { jobs: Some(Box::new(jobs)) }
+    pub(super) fn of(jobs: Jobs, cleared: u64) -> Trash {
+        Trash { jobs: Some(Box::new(jobs)), cleared }
+    }
+
+    /// How many jobs were cleared.
+    pub fn jobs(&self) -> u64 {
+        self.cleared
     }
 
     /// How many pieces of memory there are to free.
