@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `world` | what the broker needs of the world outside |
 //! | `step` | what one command does to one tube |
+//! | `plain` | the same where that is a single change and nothing more |
 //! | `tick` | what happens by itself when its time has come |
 //! | `deliver` | telling waiters what was reserved for them |
 //! | `hear` | following the keyspace and the clients |
@@ -28,6 +29,7 @@ mod hear;
 mod line;
 mod names;
 mod pairs;
+mod plain;
 mod port;
 mod sessions;
 mod step;
@@ -175,7 +177,7 @@ impl Broker {
 
     /// The first of `count` ids in a row for a tube whose last one was `last_id`, or `None` if so many are not
     /// left.
-    fn new_ids(&mut self, last_id: u64, count: u64) -> Option<u64> {
+    pub fn new_ids(&mut self, last_id: u64, count: u64) -> Option<u64> {
         self.lift_ids(last_id);
         let first = self.next_id;
         let next = first.checked_add(count).filter(|next| *next <= ID_MAX + 1)?;

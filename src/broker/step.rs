@@ -17,6 +17,7 @@ use crate::queue::{Change, Handle, Invalid, Then, Tube, Why};
 
 use super::line::Grant;
 use super::names::Name;
+use super::plain::is_nearer;
 use super::{Access, Broker, Key, Kind, Kinds, Record, Refused, Role, World, WrongType};
 
 /// A command or a tick ends, or promotes, at most so many overdue jobs before it does its own work.
@@ -347,13 +348,6 @@ impl<'a, W: World> Step<'a, W> {
         }
     }
 
-    /// Whether something is due in the tube sooner than as the step began, or nothing any more: then it may be idle.
-    #[inline(always)]
-    fn is_to_be_attended(&self) -> bool {
-        let due_ms = self.key.tube().map_or(NEVER, Tube::due_ms);
-        due_ms < self.due_ms || due_ms == NEVER
-    }
-
     /// Keeps the index true: it has the tube looked at no later than when something is due there.
     #[inline(never)]
     fn attend(&mut self, linger_ms: u64, look_up: bool) {
@@ -436,7 +430,9 @@ impl<'a, W: World> Step<'a, W> {
             cold_path();
             self.key.close();
             self.world.remove(self.db, self.name);
-        } else if look_up || (self.may_be_sooner && self.is_to_be_attended()) {
+        } else if look_up
+            || self.may_be_sooner && self.key.tube().is_some_and(|tube| is_nearer(tube, self.due_ms))
+        {
             cold_path();
             self.attend(linger_ms, look_up);
         }
@@ -516,7 +512,7 @@ fn verify_first(event: &codec::Event<'_>) -> Result<(), Refused> {
 /// Whether something may be due in a tube sooner than before a change. Where a tube may just have become idle, the end
 /// of its time is.
 #[inline(always)]
-fn may_bring_nearer(change: &Change<'_>) -> bool {
+pub(super) fn may_bring_nearer(change: &Change<'_>) -> bool {
     !matches!(
         change,
         Change::Put { delay_ms: 0, .. }
@@ -528,7 +524,7 @@ fn may_bring_nearer(change: &Change<'_>) -> bool {
 
 /// How keyspace notifications call a change.
 #[inline(always)]
-fn kinds(change: &Change<'_>) -> Kinds {
+pub(super) fn kinds(change: &Change<'_>) -> Kinds {
     match change {
         Change::Put { .. } => Kinds::of(Kind::Put),
         Change::Reserve { .. } => Kinds::of(Kind::Reserve),

@@ -127,6 +127,13 @@ pub trait World {
     /// those who listen to its notifications. The key is closed by then.
     fn commit(&mut self, db: u32, name: &[u8], record: Record<'_>, kinds: Kinds);
 
+    /// Opens a tube to be changed that is at hand, without a look that could change anything, if whatever happened
+    /// outside has been heard of and nobody could hear of a change: neither by [events](World::needs_events) nor by
+    /// notifications. `None` says nothing about the tube.
+    fn open_unheard(&mut self, _db: u32, _name: &[u8]) -> Option<Self::Key> {
+        None
+    }
+
     /// Makes a finished change known that needs [no events](World::needs_events), if nobody listens to notifications
     /// either; `false`, and nothing, if somebody may. What happens for each job should take this way.
     fn commit_unheard(&mut self, _db: u32, _name: &[u8]) -> bool {

@@ -146,6 +146,12 @@ pub struct Handles {
 }
 
 impl Handles {
+    /// The handle, if it is a single one.
+    #[inline]
+    pub fn only(&self) -> Option<Handle> {
+        if self.rest.is_empty() { Some(self.first) } else { None }
+    }
+
     /// The handles, in the order given.
     pub fn iter(&self) -> impl Iterator<Item = Handle> {
         std::iter::once(self.first).chain(self.rest.iter().copied())

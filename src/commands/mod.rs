@@ -29,9 +29,9 @@ pub use number::{leading_digits, seconds as parse_seconds};
 pub use reply::{Reply, Text};
 pub use table::{COMMANDS, Command, Keys, Verb};
 
-use crate::broker::{Broker, Step, Wait, World};
+use crate::broker::{Broker, Key, Step, Wait, World};
 use crate::queue::{Change, Handle, Job, Tube};
-use args::{Keyword, Options};
+use args::{Handles, Keyword, Options};
 
 /// Who sent a command. Most commands ask nothing of it.
 pub trait Client {
@@ -138,19 +138,48 @@ fn each<W: World, R: Reply>(
     let name = call.args.take()?;
     let handles = call.args.handles(!keywords.is_empty())?;
     let options = call.args.options(keywords)?;
-    let count = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+    let now_ms = call.now_ms;
+    let plain = match handles.only() {
+        Some(handle) => call.broker.open_plain(call.world, call.db, name, now_ms).map(|key| (handle, key)),
+        None => None,
+    };
+    let count = match plain {
+        Some((handle, key)) => {
+            let change = key.tube().and_then(|tube| decide(&options, tube, handle, now_ms));
+            if let Some(change) = &change {
+                call.broker.make_plain(call.world, key, (call.db, name), now_ms, change);
+            }
+            u64::from(change.is_some())
+        }
+        None => {
+            let decide = |tube: &Tube, handle| decide(&options, tube, handle, now_ms);
+            make_each(call.broker, call.world, (call.db, name), now_ms, &handles, decide)?
+        }
+    };
+    call.reply.integer(count);
+    Ok(Done::Replied)
+}
+
+/// Makes the change that is decided for each of these jobs, if there is one. Returns how many there were.
+#[inline(never)]
+fn make_each<W: World>(
+    broker: &mut Broker,
+    world: &mut W,
+    (db, name): (u32, &[u8]),
+    now_ms: u64,
+    handles: &Handles,
+    decide: impl Fn(&Tube, Handle) -> Option<Change<'static>>,
+) -> Result<u64, CommandError> {
+    Ok(Step::run(broker, world, db, name, now_ms, |step| {
         let mut count = 0;
         for handle in handles.iter() {
-            let change = step.tube().and_then(|tube| decide(&options, tube, handle, call.now_ms));
-            if let Some(change) = change {
+            if let Some(change) = step.tube().and_then(|tube| decide(tube, handle)) {
                 step.make(&change);
                 count += 1;
             }
         }
         count
-    })?;
-    call.reply.integer(count);
-    Ok(Done::Replied)
+    })?)
 }
 
 /// `[tube, lease, body, attempt, ttr]`, for a job that was just reserved.

@@ -1,6 +1,6 @@
 //! Putting jobs.
 
-use crate::broker::{Settings, Step, World};
+use crate::broker::{Broker, Key, Settings, Step, World};
 use crate::queue::{Change, ID_MAX};
 
 use super::args::{INTEGER_MAX, Keyword};
@@ -17,14 +17,20 @@ pub fn put<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, Comman
     let body = call.args.take()?;
     let terms = Terms::read(call)?;
     may_be_put(&call.broker.settings, &[body])?;
-    let Some(id) = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
-        let id = step.new_ids(1)?;
-        step.create();
-        step.make(&terms.job(id, body));
-        Some(id)
-    })?
-    else {
-        return Err(CommandError::NoIdsLeft);
+    // Mostly nothing else is to be done.
+    let plain = match terms.delay_ms {
+        0 => call.broker.open_plain(call.world, call.db, name, call.now_ms),
+        _ => None,
+    };
+    let id = match plain {
+        Some(key) => {
+            let last_id = key.tube().map_or(0, |tube| tube.header().last_id);
+            let Some(id) = call.broker.new_ids(last_id, 1) else { return Err(CommandError::NoIdsLeft) };
+            let change = terms.job(id, body);
+            call.broker.make_plain(call.world, key, (call.db, name), call.now_ms, &change);
+            id
+        }
+        None => put_all(call.broker, call.world, (call.db, name), call.now_ms, &[body], terms)?,
     };
     call.reply.integer(id);
     Ok(Done::Replied)
@@ -37,18 +43,31 @@ pub fn mput<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, Comma
     let bodies = call.args.take_many(count)?;
     let terms = Terms::read(call)?;
     may_be_put(&call.broker.settings, bodies)?;
-    let first_id = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
-        let first_id = step.new_ids(count)?;
+    let first_id = put_all(call.broker, call.world, (call.db, name), call.now_ms, bodies, terms)?;
+    call.reply.array(bodies.len());
+    (first_id..).take(bodies.len()).for_each(|id| call.reply.integer(id));
+    Ok(Done::Replied)
+}
+
+/// Puts all bodies. Ids are given in a row; the first is returned.
+#[inline(never)]
+fn put_all<W: World>(
+    broker: &mut Broker,
+    world: &mut W,
+    (db, name): (u32, &[u8]),
+    now_ms: u64,
+    bodies: &[&[u8]],
+    terms: Terms,
+) -> Result<u64, CommandError> {
+    let first_id = Step::run(broker, world, db, name, now_ms, |step| {
+        let first_id = step.new_ids(bodies.len() as u64)?;
         step.create();
         for (id, body) in (first_id..).zip(bodies) {
             step.make(&terms.job(id, body));
         }
         Some(first_id)
     })?;
-    let first_id = first_id.ok_or(CommandError::NoIdsLeft)?;
-    call.reply.array(bodies.len());
-    (first_id..).take(bodies.len()).for_each(|id| call.reply.integer(id));
-    Ok(Done::Replied)
+    first_id.ok_or(CommandError::NoIdsLeft)
 }
 
 /// Whether new jobs with these bodies are taken.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::broker::{Access, Key, Name, Step, Wait, World};
+use crate::broker::{Access, Broker, Key, Name, Step, Wait, World};
 use crate::queue::decide::{self, Release, Worker};
 use crate::queue::{Change, Job, Order, State};
 
@@ -50,11 +50,17 @@ fn reserve_one<W: World, R: Reply>(
     options: &Options<'_>,
 ) -> Result<Done, CommandError> {
     let worker = worker(call, options);
-    let taken = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
-        let job = step.tube().and_then(|tube| decide::next(tube, call.now_ms));
-        let change = take(job.as_ref()?, call.now_ms, worker, name, call.reply);
-        make(step, &change)
-    })?;
+    let taken = match call.broker.open_plain(call.world, call.db, name, call.now_ms) {
+        Some(key) => {
+            let job = key.tube().and_then(|tube| decide::next(tube, call.now_ms));
+            let change = job.map(|job| take(&job, call.now_ms, worker, name, call.reply));
+            if let Some(change) = &change {
+                call.broker.make_plain(call.world, key, (call.db, name), call.now_ms, change);
+            }
+            change.as_ref().and_then(lease)
+        }
+        None => reserve_next(call.broker, call.world, (call.db, name), call.now_ms, worker, call.reply)?,
+    };
     match taken {
         Some(taken) => {
             bind(call, options, name, taken);
@@ -62,6 +68,23 @@ fn reserve_one<W: World, R: Reply>(
         }
         None => wait_or_null(call, &[name], options),
     }
+}
+
+/// Hands out the most urgent job of a tube. Returns the job's id and the lease's number.
+#[inline(never)]
+fn reserve_next<W: World, R: Reply>(
+    broker: &mut Broker,
+    world: &mut W,
+    (db, name): (u32, &[u8]),
+    now_ms: u64,
+    worker: Worker,
+    reply: &mut R,
+) -> Result<Option<(u64, u64)>, CommandError> {
+    Ok(Step::run(broker, world, db, name, now_ms, |step| {
+        let job = step.tube().and_then(|tube| decide::next(tube, now_ms));
+        let change = take(job.as_ref()?, now_ms, worker, name, reply);
+        make(step, &change)
+    })?)
 }
 
 /// Several jobs of one tube.
@@ -110,6 +133,11 @@ fn take<R: Reply>(job: &Job<'_>, now_ms: u64, worker: Worker, name: &[u8], reply
 /// Makes a reservation. Returns the job's id and the lease's number.
 fn make<W: World>(step: &mut Step<'_, W>, change: &Change<'_>) -> Option<(u64, u64)> {
     step.make(change);
+    lease(change)
+}
+
+/// The job's id and the lease's number of a reservation.
+fn lease(change: &Change<'_>) -> Option<(u64, u64)> {
     if let Change::Reserve { id, n, .. } = *change { Some((id, n)) } else { None }
 }
 
