@@ -347,9 +347,9 @@ mod tests {
         let mut put = |id, body: &[u8]| {
             tube.apply(200, &Change::Put { id, pri: 3, delay_ms: 0, ttr_ms: 6, body });
         };
-        put(1, &[b'a'; 8_000]);
+        put(1, &[b'a'; 12_000]);
         put(2, &[b'b'; 800]);
-        put(3, &[b'c'; 9_000]);
+        put(3, &[b'c'; 12_100]);
         let pieces = pieces_of(&tube);
         let same = |same| vec![0, same];
         let chunk = |id: u8, bodies: &[u8], length: &[u8]| {
@@ -359,12 +359,12 @@ mod tests {
         };
         let head = &pieces[0][..17];
         let chunks = [
-            chunk(1, &[], &[251, 0x40, 0x1f]),
+            chunk(1, &[], &[251, 0xe0, 0x2e]),
             chunk(2, &[b'b'; 800], &[251, 0x20, 0x03]),
-            chunk(3, &[], &[251, 0x28, 0x23]),
+            chunk(3, &[], &[251, 0x44, 0x2f]),
         ];
         assert_eq!(pieces[0], [head, &chunks.concat()].concat());
-        assert_eq!(pieces[1..], [vec![b'a'; 8_000], vec![b'c'; 9_000]]);
+        assert_eq!(pieces[1..], [vec![b'a'; 12_000], vec![b'c'; 12_100]]);
         assert_same(&tube, &load(&pieces).unwrap());
     }
 

@@ -130,6 +130,7 @@ fn apply<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandE
 }
 
 /// Does the same to each of one or more jobs, and replies with how many it was done to.
+#[inline(always)]
 fn each<W: World, R: Reply>(
     call: &mut Call<'_, W, R>,
     keywords: &[Keyword],
@@ -137,7 +138,7 @@ fn each<W: World, R: Reply>(
 ) -> Result<Done, CommandError> {
     let name = call.args.take()?;
     let handles = call.args.handles(!keywords.is_empty())?;
-    let options = call.args.options(keywords)?;
+    let options = if call.args.is_empty() { Options::default() } else { call.args.options(keywords)? };
     let now_ms = call.now_ms;
     let plain = match handles.only() {
         Some(handle) => call.broker.open_plain(call.world, call.db, name, now_ms).map(|key| (handle, key)),

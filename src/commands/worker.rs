@@ -13,6 +13,7 @@ use super::{Call, Done, Reply, each, job_reply, reservation_reply};
 const RESERVE: &[Keyword] = &[Keyword::Timeout, Keyword::Count, Keyword::Ttr, Keyword::Bound];
 
 /// `PHEAN.RESERVE tube [TIMEOUT seconds] [COUNT n] [TTR seconds] [BOUND]`
+#[inline(always)]
 pub fn reserve<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
     let name = call.args.take()?;
     let options = reserve_options(call)?;
@@ -32,6 +33,9 @@ pub fn mreserve<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, C
 
 #[inline(always)]
 fn reserve_options<'a, W: World, R: Reply>(call: &Call<'a, W, R>) -> Result<Options<'a>, CommandError> {
+    if call.args.is_empty() {
+        return Ok(Options::default());
+    }
     let options = call.args.options(RESERVE)?;
     if options.bound && call.client.in_script() {
         return Err(CommandError::BoundInScript);
@@ -44,6 +48,7 @@ fn worker<W: World, R: Reply>(call: &Call<'_, W, R>, options: &Options<'_>) -> W
 }
 
 /// The common case: one job of one tube.
+#[inline(always)]
 fn reserve_one<W: World, R: Reply>(
     call: &mut Call<'_, W, R>,
     name: &[u8],
@@ -287,6 +292,7 @@ pub fn reservejob<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done,
 }
 
 /// `PHEAN.DELETE tube id [id …]`
+#[inline(always)]
 pub fn delete<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, CommandError> {
     each(call, &[], |_, tube, handle, now_ms| decide::delete(tube, handle, now_ms))
 }

@@ -18,7 +18,7 @@ use super::event::States;
 use super::job::{Job, Reservation, State};
 #[cfg(doc)]
 use super::segment::SLOTS_MAX;
-use super::segment::{Changed, Chunk, FEW, NO_KEY, Segment, Shape};
+use super::segment::{Changed, Chunk, FEW, Moved, NO_KEY, Segment, Shape};
 use super::segments::Segments;
 
 /// The orders in which jobs are taken. Jobs with the same key are taken by id.
@@ -192,18 +192,16 @@ impl Jobs {
         if let Some(segment) = self.segments.last_mut()
             && segment.fits(id, created_ms, body.len())
         {
-            let before = segment.key(Order::Ready);
-            self.bytes += segment.push(id, created_ms, pri, ttr_ms, body);
-            let (base, after) = (segment.base_id(), segment.key(Order::Ready));
-            if before != after {
+            let mut moved = Moved::default();
+            self.bytes += segment.push(id, created_ms, pri, ttr_ms, body, &mut moved);
+            if moved.any() {
                 cold_path();
-                self.reorder_in(Order::Ready, base, before, after);
+                let (base, keys) = (segment.base_id(), segment.keys());
+                self.reorder(base, moved.before(keys), keys);
             }
             return;
         }
-        self.start_segment(id, created_ms, body.len(), |segment| {
-            segment.push(id, created_ms, pri, ttr_ms, body);
-        });
+        self.start_segment(id, created_ms, pri, ttr_ms, body);
     }
 
     /// Appends a job in whatever state. Its id must be above every id in the tube.
@@ -214,16 +212,16 @@ impl Jobs {
         }
     }
 
-    /// Appends a segment with its first job, which `push` puts there. Its id is above every id in the tube.
+    /// Appends a segment with its first job, ready and without history. Its id is above every id in the tube.
     #[cold]
-    fn start_segment(&mut self, id: u64, created_ms: u64, body_len: usize, push: impl FnOnce(&mut Segment)) {
+    fn start_segment(&mut self, id: u64, created_ms: u64, pri: u32, ttr_ms: u64, body: &[u8]) {
         self.seal_last();
         let mut segment = self.spare.take().unwrap_or_else(|| Box::new(Segment::new(id, created_ms)));
         segment.start(id, created_ms);
         if let Some(last) = self.segments.last() {
-            segment.make_room_like(last, body_len);
+            segment.make_room_like(last, body.len());
         }
-        push(&mut segment);
+        segment.push(id, created_ms, pri, ttr_ms, body, &mut Moved::default());
         self.insert(segment);
     }
 
@@ -272,15 +270,8 @@ impl Jobs {
     }
 
     /// Moves a segment within the orders where its smallest key changed.
-    #[inline]
-    fn reorder(&mut self, base: u64, before: [u64; ORDERS], after: [u64; ORDERS]) {
-        if before != after {
-            self.reorder_each(base, before, after);
-        }
-    }
-
     #[inline(never)]
-    fn reorder_each(&mut self, base: u64, before: [u64; ORDERS], after: [u64; ORDERS]) {
+    fn reorder(&mut self, base: u64, before: [u64; ORDERS], after: [u64; ORDERS]) {
         for order in Order::ALL {
             let (before, after) = (before[order as usize], after[order as usize]);
             if before != after {
@@ -330,11 +321,13 @@ impl Jobs {
     pub(super) fn update(&mut self, id: u64, tally: &mut Counts, change: impl FnOnce(&mut Shape)) -> bool {
         let Some(segment) = self.segments.of_mut(id) else { return false };
         let Some(slot) = segment.find(id) else { return false };
-        let before = segment.keys();
-        let Changed { old, new, grown } = segment.update(slot, change);
+        let mut moved = Moved::default();
+        let Changed { old, new, grown } = segment.update(slot, &mut moved, change);
         self.bytes = self.bytes.wrapping_add_signed(grown);
-        let (base, after) = (segment.base_id(), segment.keys());
-        self.reorder(base, before, after);
+        if moved.any() {
+            let (base, keys) = (segment.base_id(), segment.keys());
+            self.reorder(base, moved.before(keys), keys);
+        }
         for counts in [&mut self.counts, tally] {
             counts.take(old.state, old.pri);
             counts.add(new.state, new.pri);
@@ -347,13 +340,16 @@ impl Jobs {
     pub(super) fn reserve(&mut self, id: u64, reservation: &Reservation, tally: &mut Counts) -> bool {
         let Some(segment) = self.segments.of_mut(id) else { return false };
         let Some(slot) = segment.find(id) else { return false };
-        let before = segment.keys();
-        let Some((pri, grown)) = segment.reserve(slot, reservation) else {
+        let mut moved = Moved::default();
+        let Some((pri, grown)) = segment.reserve(slot, reservation, &mut moved) else {
             return self.reserve_any(id, reservation, tally);
         };
         self.bytes = self.bytes.wrapping_add_signed(grown);
-        let (base, after) = (segment.base_id(), segment.keys());
-        self.reorder(base, before, after);
+        if moved.any() {
+            cold_path();
+            let (base, keys) = (segment.base_id(), segment.keys());
+            self.reorder(base, moved.before(keys), keys);
+        }
         for counts in [&mut self.counts, tally] {
             counts.take(State::Ready, pri);
             counts.add(State::Reserved, pri);
@@ -375,14 +371,18 @@ impl Jobs {
     pub(super) fn remove(&mut self, id: u64, tally: &mut Counts) -> bool {
         let Some(segment) = self.segments.of_mut(id) else { return false };
         let Some(slot) = segment.find(id) else { return false };
-        let before = segment.keys();
-        let (state, pri, grown) = segment.remove(slot);
+        let mut moved = Moved::default();
+        let (state, pri, grown) = segment.remove(slot, &mut moved);
         self.bytes = self.bytes.wrapping_add_signed(grown);
-        let (base, after) = (segment.base_id(), segment.keys());
+        let base = segment.base_id();
         let (is_empty, is_wasteful) = (segment.live() == 0, segment.is_wasteful());
         let goes_soon = is_wasteful && segment.is_emptied_in_order();
-        let is_large = segment.has_large_room();
-        self.reorder(base, before, after);
+        let is_large = goes_soon && segment.has_large_room();
+        if moved.any() {
+            cold_path();
+            let keys = segment.keys();
+            self.reorder(base, moved.before(keys), keys);
+        }
         self.counts.take(state, pri);
         tally.take(state, pri);
         if is_empty {

@@ -20,6 +20,7 @@ mod chunk;
 mod packed;
 mod room;
 mod slot;
+mod slot_set;
 mod sparse;
 
 pub use chunk::Chunk;
@@ -33,9 +34,10 @@ use alike::Alike;
 use packed::{PackedReservation, PackedTiming};
 use room::{BODIES_TARGET, LARGE, room_for_large, room_for_small};
 use slot::Slot;
-use sparse::{Bits, Sparse, bit};
+use slot_set::SlotSet;
+use sparse::Sparse;
 
-/// So many jobs fit in a segment, dead ones included: the ready ones are the bits of a `u128`.
+/// So many jobs fit in a segment, dead ones included.
 pub(super) const SLOTS_MAX: usize = 128;
 
 /// The key of an order that has no job in a segment.
@@ -76,6 +78,36 @@ struct Place {
     held: u64,
 }
 
+/// The orders in which the smallest key of a segment is another one after a change, and what it was.
+#[derive(Default)]
+pub(super) struct Moved {
+    orders: u8,
+    before: [u64; ORDERS],
+}
+
+impl Moved {
+    #[cold]
+    fn note(&mut self, order: Order, before: u64) {
+        let bit = 1 << order as u8;
+        if self.orders & bit == 0 {
+            self.orders |= bit;
+            self.before[order as usize] = before;
+        }
+    }
+
+    /// Whether there are any.
+    #[inline]
+    pub(super) fn any(&self) -> bool {
+        self.orders != 0
+    }
+
+    /// The smallest keys as they were, if these are what they are now.
+    pub(super) fn before(&self, now: [u64; ORDERS]) -> [u64; ORDERS] {
+        let was = |order: usize| if self.orders & 1 << order == 0 { now[order] } else { self.before[order] };
+        std::array::from_fn(was)
+    }
+}
+
 /// What a change of one job meant for its segment.
 pub(super) struct Changed {
     /// What the job was.
@@ -90,7 +122,7 @@ pub(super) struct Changed {
 pub(super) struct Segment {
     base_id: u64,
     base_created_ms: u64,
-    ready: u128,
+    ready: SlotSet,
     keys: [u64; ORDERS],
     slots: Vec<Slot>,
     pris: Alike<u32>,
@@ -114,7 +146,7 @@ impl Segment {
         Segment {
             base_id,
             base_created_ms,
-            ready: 0,
+            ready: SlotSet::EMPTY,
             keys: [NO_KEY; ORDERS],
             slots: Vec::new(),
             pris: Alike::Same(0),
@@ -139,7 +171,7 @@ impl Segment {
         self.timings = Sparse::new();
         self.reservations.clear();
         self.histories = Sparse::new();
-        self.ready = 0;
+        self.ready = SlotSet::EMPTY;
         self.keys = [NO_KEY; ORDERS];
         self.live = 0;
         self.dead_bytes = 0;
@@ -179,11 +211,6 @@ impl Segment {
     /// The highest id that a job here has, or had since the segment was packed.
     pub(super) fn last_id(&self) -> u64 {
         self.base_id + self.slots.last().map_or(0, |slot| u64::from(slot.id))
-    }
-
-    /// The smallest key of an order.
-    pub(super) fn key(&self, order: Order) -> u64 {
-        self.keys[order as usize]
     }
 
     /// The smallest key of each order.
@@ -238,7 +265,15 @@ impl Segment {
     /// Appends a ready job with no history. Its id is above all ids here, and it [fits](Segment::fits). Returns how
     /// many bytes of memory that took anew.
     #[inline(always)]
-    pub(super) fn push(&mut self, id: u64, created_ms: u64, pri: u32, ttr_ms: u64, body: &[u8]) -> usize {
+    pub(super) fn push(
+        &mut self,
+        id: u64,
+        created_ms: u64,
+        pri: u32,
+        ttr_ms: u64,
+        body: &[u8],
+        moved: &mut Moved,
+    ) -> usize {
         let slot = self.slots.len();
         let start = self.bodies.len();
         let mut grown = 0;
@@ -252,8 +287,8 @@ impl Segment {
         let (id, created) = ((id - self.base_id) as u32, (created_ms - self.base_created_ms) as u32);
         self.slots.push(Slot::ready(id, created, start as u32));
         self.live += 1;
-        self.ready |= bit(slot);
-        self.enter_order(Order::Ready, u64::from(pri));
+        self.ready.insert(slot);
+        self.enter_order(Order::Ready, u64::from(pri), moved);
         grown
     }
 
@@ -283,14 +318,14 @@ impl Segment {
     /// Appends a job in whatever state.
     pub(super) fn push_job(&mut self, job: &Job<'_>) {
         let slot = self.slots.len();
-        self.push(job.id, job.created_ms, job.pri, job.ttr_ms, job.body);
+        self.push(job.id, job.created_ms, job.pri, job.ttr_ms, job.body, &mut Moved::default());
         self.take_on(slot, job);
     }
 
     /// The job in `slot`, ready until now, is as `job` is.
     fn take_on(&mut self, slot: usize, job: &Job<'_>) {
         if !job.is_as_put() {
-            self.update(slot, |shape| *shape = Shape::of(job));
+            self.update(slot, &mut Moved::default(), |shape| *shape = Shape::of(job));
         }
     }
 
@@ -336,23 +371,23 @@ impl Segment {
     /// What can change about the living job in `slot`.
     #[inline(always)]
     pub(super) fn shape(&self, slot: usize) -> Shape {
-        let (state, bit) = (self.state(slot).unwrap_or(State::Ready), bit(slot));
-        let timing = self.timing(slot, bit, state);
-        let reservation = self.reservations.get(bit).map(PackedReservation::get).unwrap_or_default();
-        let history = self.histories.get(bit).unwrap_or_default();
+        let state = self.state(slot).unwrap_or(State::Ready);
+        let timing = self.timing(slot, state);
+        let reservation = self.reservations.get(slot).map(PackedReservation::get).unwrap_or_default();
+        let history = self.histories.get(slot).unwrap_or_default();
         Shape { pri: self.pris.get(slot), state, timing, reservation, history }
     }
 
     /// Whether the reservation `n` of the job in `slot` holds at `now_ms`.
     #[inline]
     pub(super) fn is_held(&self, slot: usize, n: u64, now_ms: u64) -> bool {
-        self.reservations.get(bit(slot)).is_some_and(|r| r.n.get() == n && r.deadline_ms.get() > now_ms)
+        self.reservations.get(slot).is_some_and(|r| r.n.get() == n && r.deadline_ms.get() > now_ms)
     }
 
     /// The reservation of the job in `slot`, if it is reserved.
     #[inline]
     pub(super) fn reservation(&self, slot: usize) -> Option<Reservation> {
-        self.reservations.get(bit(slot)).map(PackedReservation::get)
+        self.reservations.get(slot).map(PackedReservation::get)
     }
 
     /// [`Timing::at`] of a job that has no entry of its own.
@@ -362,23 +397,23 @@ impl Segment {
 
     /// The living job in `slot`.
     pub(super) fn job(&self, slot: usize) -> Job<'_> {
-        let (state, bit) = (self.state(slot).unwrap_or(State::Ready), bit(slot));
+        let state = self.state(slot).unwrap_or(State::Ready);
         Job {
             id: self.id(slot),
             pri: self.pris.get(slot),
             created_ms: self.created_ms(slot),
             ttr_ms: self.ttrs_ms.get(slot),
             state,
-            timing: self.timing(slot, bit, state),
-            reservation: self.reservations.get(bit).map(PackedReservation::get),
-            history: self.histories.get(bit).unwrap_or_default(),
+            timing: self.timing(slot, state),
+            reservation: self.reservations.get(slot).map(PackedReservation::get),
+            history: self.histories.get(slot).unwrap_or_default(),
             body: &self.bodies[self.body_range(slot)],
         }
     }
 
     #[inline]
-    fn timing(&self, slot: usize, bit: u128, state: State) -> Timing {
-        match self.timings.get(bit) {
+    fn timing(&self, slot: usize, state: State) -> Timing {
+        match self.timings.get(slot) {
             Some(timing) => timing.get(),
             None => Timing { at: self.implied_at(slot, state), delay_ms: 0 },
         }
@@ -386,11 +421,16 @@ impl Segment {
 
     /// Changes the living job in `slot`.
     #[inline]
-    pub(super) fn update(&mut self, slot: usize, change: impl FnOnce(&mut Shape)) -> Changed {
+    pub(super) fn update(
+        &mut self,
+        slot: usize,
+        moved: &mut Moved,
+        change: impl FnOnce(&mut Shape),
+    ) -> Changed {
         let old = self.shape(slot);
         let mut new = old;
         change(&mut new);
-        let (bit, mut grown) = (bit(slot), 0);
+        let mut grown = 0;
         if new.pri != old.pri {
             grown += self.pris.set(slot, self.slots.len(), new.pri) as isize;
         }
@@ -402,22 +442,22 @@ impl Segment {
             // Two orders are read from these entries, so that their jobs must have one.
             let is_ordered = matches!(new.state, State::Delayed | State::Buried);
             let has_one = is_ordered || new.timing != implied;
-            self.timings.set(bit, has_one.then_some(packed), &mut grown);
+            self.timings.set(slot, has_one.then_some(packed), &mut grown);
         }
         if moves || new.reservation != old.reservation {
             let packed = PackedReservation::of(&new.reservation);
-            self.reservations.set(bit, (new.state == State::Reserved).then_some(packed), &mut grown);
+            self.reservations.set(slot, (new.state == State::Reserved).then_some(packed), &mut grown);
         }
         if new.history != old.history {
             let has_one = new.history != History::default();
-            self.histories.set(bit, has_one.then_some(new.history), &mut grown);
+            self.histories.set(slot, has_one.then_some(new.history), &mut grown);
         }
         if moves {
-            self.mark_ready(bit, new.state == State::Ready);
+            self.mark_ready(slot, new.state == State::Ready);
         }
         if old.place() != new.place() {
-            self.enter(new.place());
-            self.leave(old.place());
+            self.enter(new.place(), moved);
+            self.leave(old.place(), moved);
         }
         Changed { old, new, grown }
     }
@@ -426,94 +466,119 @@ impl Segment {
     /// then nothing but the reservation need be written down. Returns the job's priority and by how many bytes the
     /// memory grew; `None` if this is not such a job.
     #[inline]
-    pub(super) fn reserve(&mut self, slot: usize, reservation: &Reservation) -> Option<(u32, isize)> {
-        let (bit, mut grown) = (bit(slot), 0);
-        if self.ready & bit == 0 || self.timings.slots & bit != 0 {
+    pub(super) fn reserve(
+        &mut self,
+        slot: usize,
+        reservation: &Reservation,
+        moved: &mut Moved,
+    ) -> Option<(u32, isize)> {
+        let mut grown = 0;
+        if !self.ready.has(slot) || self.timings.slots.has(slot) {
             return None;
         }
         self.slots[slot].set_state(State::Reserved);
-        self.ready &= !bit;
-        self.reservations.insert(bit, PackedReservation::of(reservation), &mut grown);
-        self.enter_order(Order::Deadline, reservation.deadline_ms);
-        self.enter_order(Order::Held, reservation.reserved_at_ms);
+        self.ready.remove(slot);
+        self.reservations.insert(slot, PackedReservation::of(reservation), &mut grown);
+        self.enter_order(Order::Deadline, reservation.deadline_ms, moved);
+        self.enter_order(Order::Held, reservation.reserved_at_ms, moved);
         let pri = self.pris.get(slot);
-        self.leave_order(Order::Ready, u64::from(pri));
+        self.leave_order(Order::Ready, u64::from(pri), moved);
         Some((pri, grown))
     }
 
     /// Deletes the living job in `slot`. Returns its state and priority, and by how many bytes the memory grew.
-    pub(super) fn remove(&mut self, slot: usize) -> (State, u32, isize) {
+    #[inline(always)]
+    pub(super) fn remove(&mut self, slot: usize, moved: &mut Moved) -> (State, u32, isize) {
         let state = self.state(slot).unwrap_or(State::Ready);
         let pri = self.pris.get(slot);
-        let (bit, mut grown) = (bit(slot), 0);
-        let timing = self.timings.take(bit, &mut grown);
-        let reservation = self.reservations.take(bit, &mut grown);
-        self.histories.take(bit, &mut grown);
+        let mut grown = 0;
+        let timing = self.timings.take(slot, &mut grown);
+        let reservation = self.reservations.take(slot, &mut grown);
+        self.histories.take(slot, &mut grown);
         self.slots[slot].die();
         self.live -= 1;
         self.dead_bytes += self.body_range(slot).len() as u32;
         while self.slots.get(usize::from(self.dead_first)).is_some_and(|slot| slot.is_dead()) {
             self.dead_first += 1;
         }
-        self.mark_ready(bit, false);
+        self.ready.remove(slot);
         match (state, timing, reservation) {
-            (State::Ready, ..) => self.leave_order(Order::Ready, u64::from(pri)),
+            (State::Ready, ..) => self.leave_order(Order::Ready, u64::from(pri), moved),
             (State::Reserved, _, Some(reservation)) => {
-                self.leave_order(Order::Deadline, reservation.deadline_ms.get());
-                self.leave_order(Order::Held, reservation.reserved_at_ms.get());
+                self.leave_order(Order::Deadline, reservation.deadline_ms.get(), moved);
+                self.leave_order(Order::Held, reservation.reserved_at_ms.get(), moved);
             }
-            (_, Some(timing), _) => self.leave_order(Order::of(state), timing.at.get()),
+            (_, Some(timing), _) => self.leave_order(Order::of(state), timing.at.get(), moved),
             _ => {}
         }
         (state, pri, grown)
     }
 
-    fn mark_ready(&mut self, bit: u128, ready: bool) {
-        self.ready = if ready { self.ready | bit } else { self.ready & !bit };
+    fn mark_ready(&mut self, slot: usize, ready: bool) {
+        if ready { self.ready.insert(slot) } else { self.ready.remove(slot) }
     }
 
     /// Keeps the smallest keys true after a job came to a place.
     #[inline]
-    fn enter(&mut self, place: Place) {
-        self.enter_order(Order::of(place.state), place.key);
-        self.enter_order(Order::Held, place.held);
+    fn enter(&mut self, place: Place, moved: &mut Moved) {
+        self.enter_order(Order::of(place.state), place.key, moved);
+        self.enter_order(Order::Held, place.held, moved);
     }
 
     #[inline]
-    fn enter_order(&mut self, order: Order, key: u64) {
+    fn enter_order(&mut self, order: Order, key: u64, moved: &mut Moved) {
         let smallest = &mut self.keys[order as usize];
-        *smallest = (*smallest).min(key);
+        if key < *smallest {
+            moved.note(order, *smallest);
+            *smallest = key;
+        }
     }
 
     /// Keeps the smallest keys true after a job left its place.
     #[inline]
-    fn leave(&mut self, place: Place) {
-        self.leave_order(Order::of(place.state), place.key);
+    fn leave(&mut self, place: Place, moved: &mut Moved) {
+        self.leave_order(Order::of(place.state), place.key, moved);
         if place.state == State::Reserved {
-            self.leave_order(Order::Held, place.held);
+            self.leave_order(Order::Held, place.held, moved);
         }
     }
 
     #[inline]
-    fn leave_order(&mut self, order: Order, key: u64) {
+    fn leave_order(&mut self, order: Order, key: u64, moved: &mut Moved) {
         if key == self.keys[order as usize] {
-            self.keys[order as usize] = self.smallest(order, key);
+            let smallest = self.smallest(order, key);
+            if smallest != key {
+                moved.note(order, key);
+                self.keys[order as usize] = smallest;
+            }
         }
     }
 
     /// The smallest key in `order`, known to be no smaller than `at_least`: the search ends where that is found,
     /// which is soon among jobs of one priority or reserved together.
+    #[inline]
     fn smallest(&self, order: Order, at_least: u64) -> u64 {
+        // Jobs that are reserved together are mostly finished in that order.
+        let first = self.reservations.entries.front().map(|first| match order {
+            Order::Deadline => first.deadline_ms.get(),
+            Order::Held => first.reserved_at_ms.get(),
+            _ => NO_KEY,
+        });
+        if first == Some(at_least) { at_least } else { self.smallest_of_all(order, at_least) }
+    }
+
+    #[inline(never)]
+    fn smallest_of_all(&self, order: Order, at_least: u64) -> u64 {
         match order {
             Order::Ready => match &self.pris {
                 Alike::Same(pri) => {
-                    if self.ready == 0 {
+                    if self.ready.is_empty() {
                         NO_KEY
                     } else {
                         u64::from(*pri)
                     }
                 }
-                Alike::Each(pris) => least(Bits(self.ready).map(|slot| u64::from(pris[slot])), at_least),
+                Alike::Each(pris) => least(self.ready.map(|slot| u64::from(pris[slot])), at_least),
             },
             Order::Deadline => least(self.reservations.entries.iter().map(|r| r.deadline_ms.get()), at_least),
             Order::Held => least(self.reservations.entries.iter().map(|r| r.reserved_at_ms.get()), at_least),
@@ -539,8 +604,8 @@ impl Segment {
     fn find_entry(&self, order: Order, visit: impl FnMut(&(u64, usize)) -> bool) -> Option<(u64, usize)> {
         match order {
             Order::Ready => match &self.pris {
-                Alike::Same(pri) => Bits(self.ready).map(|slot| (u64::from(*pri), slot)).find(visit),
-                Alike::Each(pris) => Bits(self.ready).map(|slot| (u64::from(pris[slot]), slot)).find(visit),
+                Alike::Same(pri) => self.ready.map(|slot| (u64::from(*pri), slot)).find(visit),
+                Alike::Each(pris) => self.ready.map(|slot| (u64::from(pris[slot]), slot)).find(visit),
             },
             Order::Delayed => self.timed(State::Delayed).find(visit),
             Order::Deadline => self.held(|r| r.deadline_ms).find(visit),
@@ -585,29 +650,31 @@ impl Segment {
 
     /// Deletes all jobs in `states`.
     pub(super) fn clear(&mut self, states: States) {
-        let mut gone = 0;
+        let mut gone = SlotSet::EMPTY;
         for state in State::ALL.into_iter().filter(|state| states.has(*state)) {
-            gone |= self.slots_in(state);
+            gone = gone.and(self.slots_in(state));
             Order::all_of(state).iter().for_each(|order| self.keys[*order as usize] = NO_KEY);
         }
-        for slot in Bits(gone) {
+        for slot in gone {
             self.slots[slot].die();
             self.dead_bytes += self.body_range(slot).len() as u32;
             self.live -= 1;
         }
-        self.ready &= !gone;
-        self.timings.keep(!gone);
-        self.reservations.keep(!gone);
-        self.histories.keep(!gone);
+        self.ready = self.ready.without(gone);
+        self.timings.keep(self.timings.slots.without(gone));
+        self.reservations.keep(self.reservations.slots.without(gone));
+        self.histories.keep(self.histories.slots.without(gone));
         self.dead_first = self.slots.iter().take_while(|slot| slot.is_dead()).count() as u16;
     }
 
-    /// The slots of the living jobs in a state, as bits.
-    fn slots_in(&self, state: State) -> u128 {
+    /// The slots of the living jobs in a state.
+    fn slots_in(&self, state: State) -> SlotSet {
         match state {
             State::Ready => self.ready,
             State::Reserved => self.reservations.slots,
-            State::Delayed | State::Buried => self.timed(state).fold(0, |slots, (_, slot)| slots | bit(slot)),
+            State::Delayed | State::Buried => {
+                self.timed(state).fold(SlotSet::EMPTY, |slots, (_, slot)| slots.with(slot))
+            }
         }
     }
 
@@ -622,14 +689,14 @@ impl Segment {
         let mut packed = Segment::new(self.base_id, self.base_created_ms);
         packed.slots.reserve_exact(self.live());
         packed.bodies.reserve_exact(self.body_bytes());
-        let mut living = 0;
+        let mut living = SlotSet::EMPTY;
         for slot in self.living_from(0) {
             let start = packed.bodies.len() as u32;
             packed.push_others(packed.slots.len(), self.pris.get(slot), self.ttrs_ms.get(slot));
-            packed.ready |= (self.ready >> slot & 1) << packed.slots.len();
+            packed.mark_ready(packed.slots.len(), self.ready.has(slot));
             packed.bodies.extend_from_slice(&self.bodies[self.body_range(slot)]);
             packed.slots.push(self.slots[slot].moved(start));
-            living |= bit(slot);
+            living.insert(slot);
         }
         packed.pris.shrink();
         packed.ttrs_ms.shrink();
@@ -644,7 +711,7 @@ impl Segment {
     /// Whether the jobs of `next`, all of higher ids, can be taken over and both stay small.
     pub(super) fn can_absorb(&self, next: &Segment) -> bool {
         self.slots.len() + next.live() <= SLOTS_MAX / 2
-            && self.bodies.len() + next.body_bytes() <= LARGE
+            && self.bodies.len() + next.body_bytes() <= BODIES_TARGET / 2
             && (0..next.slots.len()).all(|slot| self.covers(next.id(slot), next.created_ms(slot)))
     }
 

@@ -25,7 +25,7 @@ pub fn script(seed: u64) -> Script {
         steps.push(send(link, command(b"ignore ", b"default")));
         steps.push(send(link, command(b"use ", &tubes[link % 2])));
         // Most scripts have a worker for each tube, so that two can wait at a time.
-        if link >= 2 && seed % 4 != 0 {
+        if link >= 2 && !seed.is_multiple_of(4) {
             steps.push(send(link, command(b"ignore ", &tubes[link % 2])));
         }
     }

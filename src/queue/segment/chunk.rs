@@ -14,7 +14,8 @@ use super::alike::Alike;
 use super::packed::{PackedReservation, PackedTiming};
 use super::room::BODIES_MAX;
 use super::slot::Slot;
-use super::sparse::{Sparse, bit};
+use super::slot_set::SlotSet;
+use super::sparse::Sparse;
 use super::{SLOTS_MAX, Segment};
 
 /// One value for each job.
@@ -312,7 +313,7 @@ impl Segment {
             return Vec::new();
         }
         let living = self.living_from(0).enumerate();
-        living.filter_map(|(job, slot)| Some((job as u8, unpack(sparse.get(bit(slot))?)))).collect()
+        living.filter_map(|(job, slot)| Some((job as u8, unpack(sparse.get(slot)?)))).collect()
     }
 
     /// A segment of a chunk's jobs, each checked, and the number of the last burial among them.
@@ -342,7 +343,7 @@ impl Segment {
         segment.ttrs_ms = chunk.ttrs_ms.alike(jobs, |ttr_ms| ttr_ms);
         segment.pris = chunk.pris.alike(jobs, |pri| pri as u32);
         segment.live = jobs as u16;
-        segment.ready = u128::MAX >> (SLOTS_MAX - jobs);
+        segment.ready = SlotSet::first(jobs);
         segment.keys[Order::Ready as usize] = chunk.pris.bounds().0;
         let burials = if chunk.is_plain() { 0 } else { segment.take_on_all(chunk)? };
         Ok((segment, burials))
@@ -382,7 +383,7 @@ impl Segment {
     /// Counts the living jobs.
     pub(in super::super) fn count(&self) -> Counts {
         if let Alike::Same(pri) = self.pris
-            && self.ready.count_ones() as usize == self.slots.len()
+            && self.ready.len() == self.slots.len()
         {
             return Counts::of_ready(self.slots.len(), pri);
         }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::SLOTS_MAX;
+use super::slot_set::SlotSet;
 
 /// An empty [`Sparse`] keeps room for so many.
 const KEPT: usize = 16;
@@ -11,50 +12,44 @@ const KEPT: usize = 16;
 /// are cheap. Grows by a quarter of a segment at most, so that little is spare.
 #[derive(Clone)]
 pub(super) struct Sparse<T> {
-    /// The slots that have an entry, as bits.
-    pub(super) slots: u128,
+    /// The slots that have an entry.
+    pub(super) slots: SlotSet,
     pub(super) entries: VecDeque<T>,
-}
-
-/// A slot as a bit.
-#[inline]
-pub(super) fn bit(slot: usize) -> u128 {
-    1 << slot
 }
 
 impl<T: Copy> Sparse<T> {
     pub(super) const fn new() -> Sparse<T> {
-        Sparse { slots: 0, entries: VecDeque::new() }
+        Sparse { slots: SlotSet::EMPTY, entries: VecDeque::new() }
     }
 
     /// How many entries stand before that of the slot.
     #[inline]
-    fn position(&self, bit: u128) -> usize {
+    fn position(&self, slot: usize) -> usize {
         // Counting bits takes long where the processor may lack an instruction for it, and mostly it is an end.
-        match self.slots & (bit - 1) {
-            0 => 0,
+        match self.slots.below(slot) {
+            SlotSet::EMPTY => 0,
             before if before == self.slots => self.entries.len(),
-            before => before.count_ones() as usize,
+            before => before.len(),
         }
     }
 
     #[inline]
-    pub(super) fn get(&self, bit: u128) -> Option<T> {
-        if self.slots & bit == 0 { None } else { self.entries.get(self.position(bit)).copied() }
+    pub(super) fn get(&self, slot: usize) -> Option<T> {
+        if self.slots.has(slot) { self.entries.get(self.position(slot)).copied() } else { None }
     }
 
     /// Gives the slot an entry, or takes it away, and adds to `grown` by how many bytes the memory grew.
     #[inline]
-    pub(super) fn set(&mut self, bit: u128, value: Option<T>, grown: &mut isize) {
+    pub(super) fn set(&mut self, slot: usize, value: Option<T>, grown: &mut isize) {
         match value {
-            Some(value) => self.insert(bit, value, grown),
-            None => drop(self.take(bit, grown)),
+            Some(value) => self.insert(slot, value, grown),
+            None => drop(self.take(slot, grown)),
         }
     }
 
-    pub(super) fn insert(&mut self, bit: u128, value: T, grown: &mut isize) {
-        let at = self.position(bit);
-        if self.slots & bit != 0 {
+    pub(super) fn insert(&mut self, slot: usize, value: T, grown: &mut isize) {
+        let at = self.position(slot);
+        if self.slots.has(slot) {
             self.entries[at] = value;
             return;
         }
@@ -63,7 +58,7 @@ impl<T: Copy> Sparse<T> {
             self.entries.reserve_exact(self.entries.len().clamp(2, SLOTS_MAX / 4));
             *grown += (self.bytes() - before) as isize;
         }
-        self.slots |= bit;
+        self.slots.insert(slot);
         if at == self.entries.len() {
             self.entries.push_back(value);
         } else {
@@ -73,19 +68,19 @@ impl<T: Copy> Sparse<T> {
 
     /// Takes the entry of the slot away, and subtracts from `grown` by how many bytes the memory shrank.
     #[inline]
-    pub(super) fn take(&mut self, bit: u128, grown: &mut isize) -> Option<T> {
-        if self.slots & bit == 0 { None } else { self.take_out(bit, grown) }
+    pub(super) fn take(&mut self, slot: usize, grown: &mut isize) -> Option<T> {
+        if self.slots.has(slot) { self.take_out(slot, grown) } else { None }
     }
 
     #[inline(never)]
-    fn take_out(&mut self, bit: u128, grown: &mut isize) -> Option<T> {
-        let entry = match self.position(bit) {
+    fn take_out(&mut self, slot: usize, grown: &mut isize) -> Option<T> {
+        let entry = match self.position(slot) {
             0 => self.entries.pop_front(),
             at => self.entries.remove(at),
         };
-        self.slots &= !bit;
+        self.slots.remove(slot);
         // Room is kept while there are others: jobs of a segment come and go together.
-        if self.slots == 0 && self.entries.capacity() > KEPT {
+        if self.slots.is_empty() && self.entries.capacity() > KEPT {
             *grown -= self.bytes() as isize;
             self.entries = VecDeque::new();
         }
@@ -94,51 +89,35 @@ impl<T: Copy> Sparse<T> {
 
     /// Takes all entries away, and keeps room for a few.
     pub(super) fn clear(&mut self) {
-        self.slots = 0;
+        self.slots = SlotSet::EMPTY;
         self.entries.clear();
         self.entries.shrink_to(8);
     }
 
     /// Takes away the entries of all other slots than these.
-    pub(super) fn keep(&mut self, slots: u128) {
-        if self.slots & slots == 0 {
-            (self.slots, self.entries) = (0, VecDeque::new());
-        } else if self.slots & !slots != 0 {
-            let mut mine = Bits(self.slots);
-            self.entries.retain(|_| mine.next().is_some_and(|slot| slots >> slot & 1 != 0));
-            self.slots &= slots;
+    pub(super) fn keep(&mut self, slots: SlotSet) {
+        let kept = self.slots.among(slots);
+        if kept.is_empty() {
+            self.entries = VecDeque::new();
+        } else if kept != self.slots {
+            let mut mine = self.slots;
+            self.entries.retain(|_| mine.next().is_some_and(|slot| slots.has(slot)));
         }
+        self.slots = kept;
     }
 
     /// The entries as they stand once there are no slots but the `living`, in which all of them are.
-    pub(super) fn among(&self, living: u128) -> Sparse<T> {
-        let place = |slot: usize| (living & (bit(slot) - 1)).count_ones();
-        let slots = Bits(self.slots).fold(0, |slots, slot| slots | 1 << place(slot));
-        Sparse { slots, entries: self.entries.clone() }
+    pub(super) fn among(&self, living: SlotSet) -> Sparse<T> {
+        let places = self.slots.map(|slot| living.below(slot).len());
+        Sparse { slots: places.fold(SlotSet::EMPTY, SlotSet::with), entries: self.entries.clone() }
     }
 
     /// Slots and entries, by slot.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
-        Bits(self.slots).zip(&self.entries)
+        self.slots.zip(&self.entries)
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.entries.capacity() * size_of::<T>()
-    }
-}
-
-/// The positions of the bits that are set, lowest first.
-pub(super) struct Bits(pub(super) u128);
-
-impl Iterator for Bits {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        if self.0 == 0 {
-            return None;
-        }
-        let bit = self.0.trailing_zeros() as usize;
-        self.0 &= self.0 - 1;
-        Some(bit)
     }
 }
