@@ -43,6 +43,7 @@ impl Broker {
             }
         }
         self.totals.count(change, 0);
+        key.close();
         if !world.commit_unheard(db, name) {
             cold_path();
             world.commit(db, name, Record::Nobody, kinds(change));

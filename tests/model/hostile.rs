@@ -332,7 +332,7 @@ fn damage(bytes: &mut Vec<u8>, damage: &Damage) {
     }
     let place = |index: &Index| {
         let at = index.index(bytes.len());
-        if at % 2 == 0 { at } else { at % 64 % bytes.len() }
+        if at.is_multiple_of(2) { at } else { at % 64 % bytes.len() }
     };
     match damage {
         Damage::Flip(at, bit) => {

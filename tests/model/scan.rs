@@ -26,7 +26,7 @@ fn betweens() -> impl Strategy<Value = Between> {
 }
 
 fn put(tube: &mut Tube, id: u64) {
-    let delay_ms = u64::from(id % 4 == 0);
+    let delay_ms = u64::from(id.is_multiple_of(4));
     let body = body(id, (id % 150) as usize);
     tube.apply(START_MS, &Change::Put { id, pri: 5, delay_ms, ttr_ms: 1_000, body: &body });
 }

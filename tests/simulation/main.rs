@@ -9,6 +9,7 @@ mod auditor;
 mod commands;
 mod deed;
 mod mishaps;
+mod plain;
 mod reply;
 mod server;
 mod simulation;

@@ -142,7 +142,9 @@ impl Simulation {
                 self.note("no replica and no append-only file");
                 self.follower = None;
                 self.snapshot = keys;
-                self.primary.world.state.borrow_mut().needs_events = false;
+                let is_at_hand = self.chance(0.7);
+                let mut state = self.primary.world.state.borrow_mut();
+                (state.needs_events, state.is_at_hand) = (false, is_at_hand);
             }
             _ => {
                 if !self.primary.world.state.borrow().needs_events {
