@@ -27,7 +27,7 @@ use std::fmt;
 use bincode::config::{Configuration, standard};
 use serde::{Deserialize, Serialize};
 
-use crate::queue::{Change, Chunk, Header, Invalid, Tube};
+use crate::queue::{Change, Chunk, Header, Invalid, Restore, Tube};
 
 /// The version that is written.
 pub const VERSION: u8 = 1;
@@ -206,7 +206,7 @@ pub fn show_contents(tube: &Tube, mut emit: impl FnMut(&[u8])) {
 
 /// Reads a snapshot piece by piece.
 pub struct Loader {
-    tube: Tube,
+    jobs: Restore,
     header: Header,
     left: u64,
     /// A piece of chunks, of which those before `at` were read.
@@ -221,8 +221,8 @@ impl Loader {
     pub fn new(mut piece: &[u8]) -> Result<Loader, Corrupt> {
         check_version(&mut piece)?;
         let Head { jobs, header } = decode(&mut piece)?;
-        let (tube, chunks) = (Tube::default(), piece.to_vec());
-        let mut loader = Loader { tube, header, left: jobs, chunks, at: 0, waiting: None };
+        let (restore, chunks) = (Restore::default(), piece.to_vec());
+        let mut loader = Loader { jobs: restore, header, left: jobs, chunks, at: 0, waiting: None };
         loader.read_chunks()?;
         Ok(loader)
     }
@@ -235,7 +235,7 @@ impl Loader {
     /// Takes the next piece. If it is bodies, they are not copied.
     pub fn piece(&mut self, piece: Vec<u8>) -> Result<(), Corrupt> {
         match self.waiting.take() {
-            Some(chunk) => self.tube.restore(&chunk, piece)?,
+            Some(chunk) => self.jobs.add(&chunk, piece)?,
             None if piece.is_empty() => return Err(Corrupt::Bytes),
             None => (self.chunks, self.at) = (piece, 0),
         }
@@ -254,19 +254,18 @@ impl Loader {
                 break;
             }
             let (bodies, rest) = bytes.split_at_checked(length).ok_or(Corrupt::Bytes)?;
-            self.tube.restore(&chunk, bodies.to_vec())?;
+            self.jobs.add(&chunk, bodies.to_vec())?;
             self.at = self.chunks.len() - rest.len();
         }
         Ok(())
     }
 
     /// The tube, once all pieces are there.
-    pub fn finish(mut self) -> Result<Tube, Corrupt> {
+    pub fn finish(self) -> Result<Tube, Corrupt> {
         if self.wants_more() {
             return Err(Corrupt::Bytes);
         }
-        self.tube.restore_header(self.header)?;
-        Ok(self.tube)
+        Ok(self.jobs.finish(self.header)?)
     }
 }
 

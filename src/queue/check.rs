@@ -5,7 +5,6 @@ use std::fmt;
 
 use super::event::{Change, States, Then};
 use super::job::{ID_MAX, Job, State};
-use super::segment::{Chunk, Segment};
 use super::time::{DURATION_MAX_MS, TIME_MAX_MS, U48_MAX};
 use super::tube::{BURIALS_MAX, Header, Tube};
 
@@ -299,25 +298,6 @@ impl Tube {
             draft.goes_on = changes.peek().is_some();
             draft.make(&change?)?;
         }
-        Ok(())
-    }
-
-    /// Adds jobs from a snapshot, with their bodies, after checking them.
-    pub fn restore(&mut self, chunk: &Chunk<'_>, bodies: Vec<u8>) -> Result<(), Invalid> {
-        let (segment, burials) = Segment::of_chunk(chunk, bodies)?;
-        if segment.base_id() <= self.header.last_id {
-            return Err(Invalid::Id(segment.base_id()));
-        }
-        self.header.last_id = segment.last_id();
-        self.header.burials = self.header.burials.max(burials);
-        self.jobs.append_segment(segment);
-        Ok(())
-    }
-
-    /// Takes over a snapshot's header, after checking it. The jobs come first.
-    pub fn restore_header(&mut self, header: Header) -> Result<(), Invalid> {
-        self.verify(0, &[Change::Head(header)])?;
-        self.apply(0, &Change::Head(header));
         Ok(())
     }
 

@@ -31,6 +31,7 @@
 //! | `tube` | a tube: its jobs, pause, counters, deadlines |
 //! | `decide` | what a request comes to |
 //! | `apply` | the only place where a tube changes |
+//! | `restore` | building a tube from a snapshot |
 //! | `check` | what a change from outside must satisfy, and what must hold of every tube |
 
 #![forbid(unsafe_code)]
@@ -41,6 +42,7 @@ pub mod decide;
 mod event;
 mod job;
 mod jobs;
+mod restore;
 mod segment;
 mod segments;
 #[cfg(test)]
@@ -52,6 +54,7 @@ pub use check::Invalid;
 pub use event::{Change, States, Then, Why};
 pub use job::{Handle, History, ID_MAX, Job, Reservation, State, Timing};
 pub use jobs::{Counts, Order};
+pub use restore::Restore;
 pub use segment::Chunk;
 pub use time::{DURATION_MAX_MS, TIME_MAX_MS};
 pub use tube::{Header, Totals, Trash, Tube};

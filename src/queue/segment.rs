@@ -1,11 +1,12 @@
 //! About a hundred jobs packed together: the unit in which a tube grows, shrinks and is searched.
 //!
 //! ```text
-//! slots   [id created start state] [..] [..]             12 bytes a job, in the order of ids
+//! rows    id, when it was put, where its body starts     4 bytes each, of those in which the jobs differ
 //! pris    pri, or pri pri pri ...                        4 bytes a job, unless all have the same
 //! ttrs    ttr, or ttr ttr ttr ...                        8 bytes a job, unless all have the same
 //! bodies  body of slot 0 | body of slot 1 | body of slot 2 ...
-//! timings, reservations, histories                       only of the jobs that have them
+//! ready, dead                                            a bit a job
+//! reservations, timings, histories                       only of the jobs that have them
 //! keys    for each order the smallest key among the jobs here
 //! ```
 //!
@@ -18,8 +19,9 @@
 mod alike;
 mod chunk;
 mod packed;
+mod rare;
 mod room;
-mod slot;
+mod rows;
 mod slot_set;
 mod sparse;
 
@@ -32,8 +34,9 @@ use super::jobs::{ORDERS, Order};
 use super::time::U48;
 use alike::Alike;
 use packed::{PackedReservation, PackedTiming};
+use rare::Rare;
 use room::{BODIES_TARGET, LARGE, room_for_large, room_for_small};
-use slot::Slot;
+use rows::{Row, Rows};
 use slot_set::SlotSet;
 use sparse::Sparse;
 
@@ -120,21 +123,17 @@ pub(super) struct Changed {
 
 #[derive(Clone)]
 pub(super) struct Segment {
-    base_id: u64,
-    base_created_ms: u64,
+    rows: Rows,
     ready: SlotSet,
+    dead: SlotSet,
     keys: [u64; ORDERS],
-    slots: Vec<Slot>,
     pris: Alike<u32>,
     ttrs_ms: Alike<u64>,
     bodies: Vec<u8>,
-    timings: Sparse<PackedTiming>,
     reservations: Sparse<PackedReservation>,
-    histories: Sparse<History>,
+    rare: Rare,
     live: u16,
     dead_bytes: u32,
-    /// So many of the first slots are dead.
-    dead_first: u16,
 }
 
 /// One byte more, and the allocator would take 64 more for each segment.
@@ -144,48 +143,42 @@ impl Segment {
     /// An empty segment for jobs whose ids and creation times are at least these.
     pub(super) const fn new(base_id: u64, base_created_ms: u64) -> Segment {
         Segment {
-            base_id,
-            base_created_ms,
+            rows: Rows::new(base_id, base_created_ms),
             ready: SlotSet::EMPTY,
+            dead: SlotSet::EMPTY,
             keys: [NO_KEY; ORDERS],
-            slots: Vec::new(),
             pris: Alike::Same(0),
             ttrs_ms: Alike::Same(0),
             bodies: Vec::new(),
-            timings: Sparse::new(),
             reservations: Sparse::new(),
-            histories: Sparse::new(),
+            rare: Rare::new(),
             live: 0,
             dead_bytes: 0,
-            dead_first: 0,
         }
     }
 
     /// Empties the segment to be filled anew some time, and keeps its room, or only a `little` of it.
     pub(super) fn empty(&mut self, little: bool) {
         let keeps_little = little || self.has_large_room();
-        self.slots.clear();
+        self.rows.clear();
         self.pris = Alike::Same(0);
         self.ttrs_ms = Alike::Same(0);
         self.bodies.clear();
-        self.timings = Sparse::new();
         self.reservations.clear();
-        self.histories = Sparse::new();
+        self.rare = Rare::new();
         self.ready = SlotSet::EMPTY;
+        self.dead = SlotSet::EMPTY;
         self.keys = [NO_KEY; ORDERS];
         self.live = 0;
         self.dead_bytes = 0;
-        self.dead_first = 0;
         if keeps_little {
-            self.slots.shrink_to(16);
             self.bodies.shrink_to(1024);
         }
     }
 
     /// Starts to fill the empty segment, with jobs whose ids and creation times are at least these.
     pub(super) fn start(&mut self, base_id: u64, base_created_ms: u64) {
-        self.base_id = base_id;
-        self.base_created_ms = base_created_ms;
+        self.rows.start(base_id, base_created_ms);
     }
 
     /// Makes as much room at once as the one before was filled with, if that was full. The first body will have
@@ -193,8 +186,8 @@ impl Segment {
     pub(super) fn make_room_like(&mut self, before: &Segment, body_len: usize) {
         let is_large = body_len > LARGE;
         let room = if is_large { room_for_large(body_len) } else { BODIES_TARGET };
-        if before.slots.len() == SLOTS_MAX || before.bodies.len() > room / 2 {
-            self.slots.reserve_exact(before.slots.len());
+        if before.rows.len() == SLOTS_MAX || before.bodies.len() > room / 2 {
+            self.rows.expect(before.rows.len());
             let like_before = room_for_small(before.bodies.len());
             self.bodies.reserve_exact(if is_large { room } else { like_before });
         }
@@ -205,12 +198,13 @@ impl Segment {
     }
 
     pub(super) fn base_id(&self) -> u64 {
-        self.base_id
+        self.rows.base_id()
     }
 
     /// The highest id that a job here has, or had since the segment was packed.
+    #[inline]
     pub(super) fn last_id(&self) -> u64 {
-        self.base_id + self.slots.last().map_or(0, |slot| u64::from(slot.id))
+        self.rows.last_id()
     }
 
     /// The smallest key of each order.
@@ -221,45 +215,37 @@ impl Segment {
     /// Bytes of memory, as far as they can be known from here.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Segment>()
-            + self.slots.capacity() * size_of::<Slot>()
+            + self.rows.bytes()
             + self.pris.bytes()
             + self.ttrs_ms.bytes()
             + self.bodies.capacity()
-            + self.timings.bytes()
             + self.reservations.bytes()
-            + self.histories.bytes()
+            + self.rare.bytes()
     }
 
     /// Whether a job with this id, creation time and length of body can be appended.
     #[inline(always)]
     pub(super) fn fits(&self, id: u64, created_ms: u64, body_len: usize) -> bool {
         let bodies = self.bodies.len() + body_len;
-        let has_room = self.slots.len() < SLOTS_MAX && bodies <= BODIES_TARGET;
-        (has_room || self.has_room_for_few(body_len, bodies)) && self.covers(id, created_ms)
+        let has_room = self.rows.len() < SLOTS_MAX && bodies <= BODIES_TARGET;
+        (has_room || self.has_room_for_few(body_len, bodies)) && self.rows.covers(id, created_ms)
     }
 
     /// Whether there is room where there is none for one more small body among others: for any body in an empty segment,
     /// for a large one where the bodies are large ones, and so many bytes of them belong together.
     #[cold]
     fn has_room_for_few(&self, body_len: usize, bodies: usize) -> bool {
-        if self.slots.is_empty() {
+        if self.rows.is_empty() {
             return true;
         }
         let first = self.body_range(0).len();
-        self.slots.len() < SLOTS_MAX && body_len > LARGE && first > LARGE && bodies <= room_for_large(first)
+        self.rows.len() < SLOTS_MAX && body_len > LARGE && first > LARGE && bodies <= room_for_large(first)
     }
 
     /// Whether the bodies are large ones, or have more room than small ones ever have.
     pub(super) fn has_large_room(&self) -> bool {
-        let is_large = !self.slots.is_empty() && self.body_range(0).len() > LARGE;
+        let is_large = !self.rows.is_empty() && self.body_range(0).len() > LARGE;
         is_large || self.bodies.capacity() > BODIES_TARGET
-    }
-
-    /// Whether id and creation time can be told as a small distance from the segment's base.
-    fn covers(&self, id: u64, created_ms: u64) -> bool {
-        let is_near =
-            |value: u64, base: u64| value.checked_sub(base).is_some_and(|d| d <= u64::from(u32::MAX));
-        is_near(id, self.base_id) && is_near(created_ms, self.base_created_ms)
     }
 
     /// Appends a ready job with no history. Its id is above all ids here, and it [fits](Segment::fits). Returns how
@@ -274,18 +260,17 @@ impl Segment {
         body: &[u8],
         moved: &mut Moved,
     ) -> usize {
-        let slot = self.slots.len();
+        let slot = self.rows.len();
         let start = self.bodies.len();
         let mut grown = 0;
-        if slot == self.slots.capacity() || start + body.len() > self.bodies.capacity() {
+        if start + body.len() > self.bodies.capacity() {
             grown += self.make_room(body.len());
         }
         if !self.ttrs_ms.is_same(ttr_ms) || !self.pris.is_same(pri) {
             grown += self.push_others(slot, pri, ttr_ms);
         }
         self.bodies.extend_from_slice(body);
-        let (id, created) = ((id - self.base_id) as u32, (created_ms - self.base_created_ms) as u32);
-        self.slots.push(Slot::ready(id, created, start as u32));
+        grown += self.rows.push(Row { id, created_ms, start, body_len: body.len() });
         self.live += 1;
         self.ready.insert(slot);
         self.enter_order(Order::Ready, u64::from(pri), moved);
@@ -296,28 +281,25 @@ impl Segment {
     /// that took.
     #[inline(never)]
     fn push_others(&mut self, slot: usize, pri: u32, ttr_ms: u64) -> usize {
-        let room = self.slots.capacity();
+        let room = self.rows.room();
         self.pris.push(slot, room, pri) + self.ttrs_ms.push(slot, room, ttr_ms)
     }
 
-    /// Makes room for one more slot, and for its body in steps that the allocator has exact sizes for. Returns how
-    /// many bytes of memory that took.
+    /// Makes room for one more body, in steps that the allocator has exact sizes for. Returns how many bytes of memory
+    /// that took.
     #[cold]
     fn make_room(&mut self, body_len: usize) -> usize {
-        let before = self.bytes();
-        self.slots.reserve(1);
+        let before = self.bodies.capacity();
         let needed = self.bodies.len() + body_len;
-        if needed > self.bodies.capacity() {
-            let is_small = body_len <= LARGE && needed <= BODIES_TARGET;
-            let capacity = if is_small { room_for_small(needed) } else { needed };
-            self.bodies.reserve_exact(capacity - self.bodies.len());
-        }
-        self.bytes() - before
+        let is_small = body_len <= LARGE && needed <= BODIES_TARGET;
+        let capacity = if is_small { room_for_small(needed) } else { needed };
+        self.bodies.reserve_exact(capacity - self.bodies.len());
+        self.bodies.capacity() - before
     }
 
     /// Appends a job in whatever state.
     pub(super) fn push_job(&mut self, job: &Job<'_>) {
-        let slot = self.slots.len();
+        let slot = self.rows.len();
         self.push(job.id, job.created_ms, job.pri, job.ttr_ms, job.body, &mut Moved::default());
         self.take_on(slot, job);
     }
@@ -334,7 +316,7 @@ impl Segment {
         if self.bodies.capacity() - self.bodies.len() > self.bodies.len() / 16 {
             self.bodies.shrink_to_fit();
         }
-        self.slots.shrink_to_fit();
+        self.rows.shrink();
         self.pris.shrink();
         self.ttrs_ms.shrink();
     }
@@ -342,30 +324,38 @@ impl Segment {
     /// The slot of the living job `id`.
     #[inline]
     pub(super) fn find(&self, id: u64) -> Option<usize> {
-        let offset = u32::try_from(id.checked_sub(self.base_id)?).ok()?;
-        // Where no id was left out, an id's distance is its slot; it is never below that.
-        let slot = match self.slots.get(offset as usize) {
-            Some(slot) if slot.id == offset => offset as usize,
-            _ => self.slots.binary_search_by(|slot| slot.id.cmp(&offset)).ok()?,
-        };
-        (!self.slots[slot].is_dead()).then_some(slot)
+        self.rows.find(id).filter(|slot| !self.dead.has(*slot))
     }
 
+    /// The state of the job in `slot`; `None` if it is dead.
+    #[inline]
     fn state(&self, slot: usize) -> Option<State> {
-        self.slots[slot].state()
+        if self.ready.has(slot) {
+            Some(State::Ready)
+        } else if self.reservations.slots.has(slot) {
+            Some(State::Reserved)
+        } else if self.dead.has(slot) {
+            None
+        } else if self.rare.buried().has(slot) {
+            Some(State::Buried)
+        } else {
+            Some(State::Delayed)
+        }
     }
 
+    #[inline]
     pub(super) fn id(&self, slot: usize) -> u64 {
-        self.base_id + u64::from(self.slots[slot].id)
+        self.rows.id(slot)
     }
 
+    #[inline]
     fn created_ms(&self, slot: usize) -> u64 {
-        self.base_created_ms + u64::from(self.slots[slot].created)
+        self.rows.created_ms(slot)
     }
 
+    #[inline]
     fn body_range(&self, slot: usize) -> std::ops::Range<usize> {
-        let end = self.slots.get(slot + 1).map_or(self.bodies.len(), |next| next.start() as usize);
-        self.slots[slot].start() as usize..end
+        self.rows.body_range(slot, self.bodies.len())
     }
 
     /// What can change about the living job in `slot`.
@@ -374,7 +364,7 @@ impl Segment {
         let state = self.state(slot).unwrap_or(State::Ready);
         let timing = self.timing(slot, state);
         let reservation = self.reservations.get(slot).map(PackedReservation::get).unwrap_or_default();
-        let history = self.histories.get(slot).unwrap_or_default();
+        let history = self.rare.history(slot).unwrap_or_default();
         Shape { pri: self.pris.get(slot), state, timing, reservation, history }
     }
 
@@ -406,14 +396,14 @@ impl Segment {
             state,
             timing: self.timing(slot, state),
             reservation: self.reservations.get(slot).map(PackedReservation::get),
-            history: self.histories.get(slot).unwrap_or_default(),
+            history: self.rare.history(slot).unwrap_or_default(),
             body: &self.bodies[self.body_range(slot)],
         }
     }
 
     #[inline]
     fn timing(&self, slot: usize, state: State) -> Timing {
-        match self.timings.get(slot) {
+        match self.rare.timing(slot) {
             Some(timing) => timing.get(),
             None => Timing { at: self.implied_at(slot, state), delay_ms: 0 },
         }
@@ -432,9 +422,8 @@ impl Segment {
         change(&mut new);
         let mut grown = 0;
         if new.pri != old.pri {
-            grown += self.pris.set(slot, self.slots.len(), new.pri) as isize;
+            grown += self.pris.set(slot, self.rows.len(), new.pri) as isize;
         }
-        self.slots[slot].set_state(new.state);
         let moves = new.state != old.state;
         if moves || new.timing != old.timing {
             let implied = Timing { at: self.implied_at(slot, new.state), delay_ms: 0 };
@@ -442,7 +431,8 @@ impl Segment {
             // Two orders are read from these entries, so that their jobs must have one.
             let is_ordered = matches!(new.state, State::Delayed | State::Buried);
             let has_one = is_ordered || new.timing != implied;
-            self.timings.set(slot, has_one.then_some(packed), &mut grown);
+            let is_buried = new.state == State::Buried;
+            self.rare.set_timing(slot, has_one.then_some(packed), is_buried, &mut grown);
         }
         if moves || new.reservation != old.reservation {
             let packed = PackedReservation::of(&new.reservation);
@@ -450,7 +440,7 @@ impl Segment {
         }
         if new.history != old.history {
             let has_one = new.history != History::default();
-            self.histories.set(slot, has_one.then_some(new.history), &mut grown);
+            self.rare.set_history(slot, has_one.then_some(new.history), &mut grown);
         }
         if moves {
             self.mark_ready(slot, new.state == State::Ready);
@@ -473,10 +463,9 @@ impl Segment {
         moved: &mut Moved,
     ) -> Option<(u32, isize)> {
         let mut grown = 0;
-        if !self.ready.has(slot) || self.timings.slots.has(slot) {
+        if !self.ready.has(slot) || self.rare.timed().has(slot) {
             return None;
         }
-        self.slots[slot].set_state(State::Reserved);
         self.ready.remove(slot);
         self.reservations.insert(slot, PackedReservation::of(reservation), &mut grown);
         self.enter_order(Order::Deadline, reservation.deadline_ms, moved);
@@ -492,16 +481,12 @@ impl Segment {
         let state = self.state(slot).unwrap_or(State::Ready);
         let pri = self.pris.get(slot);
         let mut grown = 0;
-        let timing = self.timings.take(slot, &mut grown);
+        let timing = self.rare.take(slot, &mut grown);
         let reservation = self.reservations.take(slot, &mut grown);
-        self.histories.take(slot, &mut grown);
-        self.slots[slot].die();
+        self.ready.remove(slot);
+        self.dead.insert(slot);
         self.live -= 1;
         self.dead_bytes += self.body_range(slot).len() as u32;
-        while self.slots.get(usize::from(self.dead_first)).is_some_and(|slot| slot.is_dead()) {
-            self.dead_first += 1;
-        }
-        self.ready.remove(slot);
         match (state, timing, reservation) {
             (State::Ready, ..) => self.leave_order(Order::Ready, u64::from(pri), moved),
             (State::Reserved, _, Some(reservation)) => {
@@ -589,9 +574,9 @@ impl Segment {
 
     /// Key and slot of every job in a state whose order is read from the timings, by slot.
     fn timed(&self, state: State) -> impl Iterator<Item = (u64, usize)> + '_ {
-        let is_such =
-            move |(slot, _): &(usize, &PackedTiming)| self.slots[*slot].state_number() == state as u8;
-        self.timings.iter().filter(is_such).map(|(slot, timing)| (timing.at.get(), slot))
+        let slots = self.slots_in(state);
+        let timings = self.rare.timings().filter(move |(slot, _)| slots.has(*slot));
+        timings.map(|(slot, timing)| (timing.at.get(), slot))
     }
 
     /// Key and slot of every reserved job, by slot.
@@ -632,19 +617,17 @@ impl Segment {
 
     /// The slots of the living jobs with an id of at least `id`, in the order of ids.
     pub(super) fn living_from(&self, id: u64) -> impl Iterator<Item = usize> + Clone + '_ {
-        let offset = id.saturating_sub(self.base_id);
-        let from = self.slots.partition_point(|slot| u64::from(slot.id) < offset);
-        (from..self.slots.len()).filter(|slot| !self.slots[*slot].is_dead())
+        (self.rows.at_least(id)..self.rows.len()).filter(|slot| !self.dead.has(*slot))
     }
 
     /// Whether the dead jobs are those of the lowest ids: the segment is being emptied in order.
     pub(super) fn is_emptied_in_order(&self) -> bool {
-        usize::from(self.dead_first + self.live) == self.slots.len()
+        self.dead == SlotSet::first(self.rows.len() - self.live())
     }
 
     /// Whether so much is dead that packing anew pays.
     pub(super) fn is_wasteful(&self) -> bool {
-        let (dead, dead_bytes) = (self.slots.len() - self.live(), self.dead_bytes as usize);
+        let (dead, dead_bytes) = (self.rows.len() - self.live(), self.dead_bytes as usize);
         (dead >= 16 && dead > self.live()) || (dead_bytes >= 1024 && dead_bytes * 2 >= self.bodies.len())
     }
 
@@ -656,15 +639,13 @@ impl Segment {
             Order::all_of(state).iter().for_each(|order| self.keys[*order as usize] = NO_KEY);
         }
         for slot in gone {
-            self.slots[slot].die();
             self.dead_bytes += self.body_range(slot).len() as u32;
             self.live -= 1;
         }
+        self.dead = self.dead.and(gone);
         self.ready = self.ready.without(gone);
-        self.timings.keep(self.timings.slots.without(gone));
         self.reservations.keep(self.reservations.slots.without(gone));
-        self.histories.keep(self.histories.slots.without(gone));
-        self.dead_first = self.slots.iter().take_while(|slot| slot.is_dead()).count() as u16;
+        self.rare.forget(gone);
     }
 
     /// The slots of the living jobs in a state.
@@ -672,8 +653,10 @@ impl Segment {
         match state {
             State::Ready => self.ready,
             State::Reserved => self.reservations.slots,
-            State::Delayed | State::Buried => {
-                self.timed(state).fold(SlotSet::EMPTY, |slots, (_, slot)| slots.with(slot))
+            State::Buried => self.rare.buried(),
+            State::Delayed => {
+                let elsewhere = self.ready.and(self.reservations.slots).and(self.rare.buried());
+                self.rare.timed().without(elsewhere)
             }
         }
     }
@@ -681,28 +664,29 @@ impl Segment {
     /// Whether so little is left that packing anew costs less than what it gives back is worth, where all segments of
     /// a tube lose jobs at once: less than a quarter.
     pub(super) fn is_nearly_empty(&self) -> bool {
-        self.live() * 4 < self.slots.len() || self.body_bytes() * 4 < self.bodies.len()
+        self.live() * 4 < self.rows.len() || self.body_bytes() * 4 < self.bodies.len()
     }
 
     /// The living jobs, packed anew. The base stays: it is the name by which the tube knows the segment.
     pub(super) fn packed(&self) -> Segment {
-        let mut packed = Segment::new(self.base_id, self.base_created_ms);
-        packed.slots.reserve_exact(self.live());
+        let mut packed = Segment::new(self.base_id(), self.rows.base_created_ms());
+        packed.rows.expect(self.live());
         packed.bodies.reserve_exact(self.body_bytes());
         let mut living = SlotSet::EMPTY;
         for slot in self.living_from(0) {
-            let start = packed.bodies.len() as u32;
-            packed.push_others(packed.slots.len(), self.pris.get(slot), self.ttrs_ms.get(slot));
-            packed.mark_ready(packed.slots.len(), self.ready.has(slot));
-            packed.bodies.extend_from_slice(&self.bodies[self.body_range(slot)]);
-            packed.slots.push(self.slots[slot].moved(start));
+            let (start, body) = (packed.bodies.len(), &self.bodies[self.body_range(slot)]);
+            packed.mark_ready(packed.rows.len(), self.ready.has(slot));
+            packed.push_others(packed.rows.len(), self.pris.get(slot), self.ttrs_ms.get(slot));
+            packed.bodies.extend_from_slice(body);
+            let (id, created_ms) = (self.id(slot), self.created_ms(slot));
+            packed.rows.push(Row { id, created_ms, start, body_len: body.len() });
             living.insert(slot);
         }
+        packed.rows.shrink();
         packed.pris.shrink();
         packed.ttrs_ms.shrink();
-        packed.timings = self.timings.among(living);
         packed.reservations = self.reservations.among(living);
-        packed.histories = self.histories.among(living);
+        packed.rare = self.rare.among(living);
         packed.keys = self.keys;
         packed.live = self.live;
         packed
@@ -710,9 +694,9 @@ impl Segment {
 
     /// Whether the jobs of `next`, all of higher ids, can be taken over and both stay small.
     pub(super) fn can_absorb(&self, next: &Segment) -> bool {
-        self.slots.len() + next.live() <= SLOTS_MAX / 2
+        self.rows.len() + next.live() <= SLOTS_MAX / 2
             && self.bodies.len() + next.body_bytes() <= BODIES_TARGET / 2
-            && (0..next.slots.len()).all(|slot| self.covers(next.id(slot), next.created_ms(slot)))
+            && (0..next.rows.len()).all(|slot| self.rows.covers(next.id(slot), next.created_ms(slot)))
     }
 
     /// Takes over the living jobs of `next`.

@@ -8,6 +8,13 @@ pub(super) enum Alike<T> {
 }
 
 impl<T: Copy + PartialEq> Alike<T> {
+    /// What each of so many slots, at least one, has.
+    pub(super) fn of(slots: usize, of: impl FnMut(usize) -> T) -> Alike<T> {
+        let each: Vec<T> = (0..slots).map(of).collect();
+        let first = each[0];
+        if each.iter().all(|value| *value == first) { Alike::Same(first) } else { Alike::Each(each) }
+    }
+
     /// The value of a slot.
     #[inline]
     pub(super) fn get(&self, slot: usize) -> T {
@@ -59,14 +66,7 @@ impl<T: Copy + PartialEq> Alike<T> {
                 each.push(value);
                 self.become_each(each)
             }
-            Alike::Each(each) => {
-                let before = each.capacity();
-                if each.len() == before {
-                    each.reserve_exact(room.saturating_sub(before).max(1));
-                }
-                each.push(value);
-                (each.capacity() - before) * size_of::<T>()
-            }
+            Alike::Each(each) => push_growing(each, room, value),
         }
     }
 
@@ -89,6 +89,17 @@ impl<T: Copy + PartialEq> Alike<T> {
             Alike::Each(each) => each.capacity() * size_of::<T>(),
         }
     }
+}
+
+/// Appends to what is to have `room` for so many, and grows by its half where that is not enough. Returns how many bytes
+/// of memory that took.
+pub(super) fn push_growing<T>(each: &mut Vec<T>, room: usize, value: T) -> usize {
+    let before = each.capacity();
+    if each.len() == before {
+        each.reserve_exact(room.saturating_sub(before).max(before / 2).max(4));
+    }
+    each.push(value);
+    (each.capacity() - before) * size_of::<T>()
 }
 
 #[cfg(test)]

@@ -1,26 +1,23 @@
 //! The living jobs of a segment as a snapshot holds them: column by column, as most jobs that stand together have
 //! most in common, and their bodies one after the other, as they lie in memory.
 
-use std::borrow::Cow;
-use std::iter::once;
-
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 use super::super::check::{Invalid, check_job, in_range};
 use super::super::job::{History, ID_MAX, Job, Reservation, State, Timing};
 use super::super::jobs::{Counts, Order};
 use super::super::time::{DURATION_MAX_MS, TIME_MAX_MS};
 use super::alike::Alike;
-use super::packed::{PackedReservation, PackedTiming};
+use super::packed::PackedTiming;
 use super::room::BODIES_MAX;
-use super::slot::Slot;
+use super::rows::Rows;
 use super::slot_set::SlotSet;
-use super::sparse::Sparse;
 use super::{SLOTS_MAX, Segment};
 
 /// One value for each job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Column<'a> {
+pub(super) enum Column<'a> {
     /// All have the same.
     Same(u64),
     /// All are below 256.
@@ -81,8 +78,15 @@ impl Column<'_> {
         }
     }
 
+    /// The column of what each of so many jobs has.
+    pub(super) fn each<'a>(jobs: usize, of: impl Fn(usize) -> u64) -> Column<'a> {
+        let mut seen = Seen::new(of(0));
+        (0..jobs).for_each(|job| seen.see(of(job)));
+        seen.column((0..jobs).map(of), jobs)
+    }
+
     /// What each of so many jobs has.
-    fn alike<T: Copy + Default>(&self, jobs: usize, of: impl Fn(u64) -> T) -> Alike<T> {
+    pub(super) fn alike<T: Copy + Default>(&self, jobs: usize, of: impl Fn(u64) -> T) -> Alike<T> {
         match self {
             Column::Same(value) => Alike::Same(of(*value)),
             Column::Small(_) | Column::Each(_) => {
@@ -110,7 +114,7 @@ impl Column<'_> {
     }
 
     /// The value of a job; 0 where there is none.
-    fn get(&self, job: usize) -> u64 {
+    pub(super) fn get(&self, job: usize) -> u64 {
         match self {
             Column::Same(value) => *value,
             Column::Small(bytes) => bytes.get(job).map_or(0, |byte| u64::from(*byte)),
@@ -158,15 +162,15 @@ type Few<T> = Vec<(u8, T)>;
 /// there is a single job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk<'a> {
-    jobs: u8,
+    pub(super) jobs: u8,
     /// The distance of each id from the one before; that of the first from `after_id`.
-    after_id: u64,
+    pub(super) after_id: u64,
     #[serde(borrow)]
-    ids: Column<'a>,
+    pub(super) ids: Column<'a>,
     /// When each was created, as a distance from the one before, that of the first from `since_ms`. It counts modulo
     /// 2^32, as clocks may step back; no job is older than `since_ms`.
-    since_ms: u64,
-    created: Column<'a>,
+    pub(super) since_ms: u64,
+    pub(super) created: Column<'a>,
     pris: Column<'a>,
     ttrs_ms: Column<'a>,
     /// The number of each job's [`State`].
@@ -176,7 +180,7 @@ pub struct Chunk<'a> {
     reservations: Few<Reservation>,
     histories: Few<History>,
     /// The lengths of the bodies.
-    lengths: Column<'a>,
+    pub(super) lengths: Column<'a>,
 }
 
 impl Chunk<'_> {
@@ -260,7 +264,7 @@ impl<T: Copy> Cursor<'_, T> {
 impl Segment {
     /// The living jobs, and their bodies.
     pub(in super::super) fn chunk(&self) -> (Chunk<'static>, Cow<'_, [u8]>) {
-        if self.live() == self.slots.len() {
+        if self.live() == self.rows.len() {
             return (self.chunk_of_all(), Cow::Borrowed(&self.bodies));
         }
         let packed = self.packed();
@@ -269,77 +273,40 @@ impl Segment {
 
     /// The chunk of all jobs, none of which is dead.
     fn chunk_of_all(&self) -> Chunk<'static> {
-        let slots = &self.slots[..];
-        let Some((first, rest)) = slots.split_first() else { return Chunk::default() };
-        let first_id = u64::from(first.id) + 1;
-        let first_length = rest.first().map_or(self.bodies.len() as u32, |next| next.start());
-        let mut ids = Seen::new(first_id);
-        let mut created = Seen::new(first.created.into());
-        let mut states = Seen::new(first.state_number().into());
-        let mut lengths = Seen::new(first_length.into());
-        let mut last_start = 0;
-        for (slot, next) in slots.iter().zip(rest) {
-            ids.see((next.id - slot.id).into());
-            created.see(next.created.wrapping_sub(slot.created).into());
-            states.see(next.state_number().into());
-            let start = next.start();
-            lengths.see((start - last_start).into());
-            last_start = start;
-        }
-        let last_length = u64::from(self.bodies.len() as u32 - last_start);
-        lengths.see(last_length);
-        let (jobs, pairs) = (slots.len(), || slots.iter().zip(rest));
-        let id_distances = pairs().map(|(slot, next)| (next.id - slot.id).into());
-        let created_distances = pairs().map(|(slot, next)| next.created.wrapping_sub(slot.created).into());
-        let body_lengths = pairs().map(|(slot, next)| (next.start() - slot.start()).into());
+        let jobs = self.rows.len();
+        let columns = self.rows.columns(self.bodies.len());
+        let states = match self.ready.len() == jobs {
+            true => Column::Same(State::Ready as u64),
+            false => Column::each(jobs, |slot| self.state(slot).unwrap_or(State::Ready) as u64),
+        };
         Chunk {
             jobs: jobs as u8,
-            after_id: self.base_id.saturating_sub(1),
-            ids: ids.column(once(first_id).chain(id_distances), jobs),
-            since_ms: self.base_created_ms,
-            created: created.column(once(first.created.into()).chain(created_distances), jobs),
+            after_id: self.base_id().saturating_sub(1),
+            ids: columns.ids,
+            since_ms: self.rows.base_created_ms(),
+            created: columns.created,
             pris: Column::of(&self.pris),
             ttrs_ms: Column::of(&self.ttrs_ms),
-            states: states.column(slots.iter().map(|slot| slot.state_number().into()), jobs),
-            timings: self.few(&self.timings, PackedTiming::get),
-            reservations: self.few(&self.reservations, PackedReservation::get),
-            histories: self.few(&self.histories, |history| history),
-            lengths: lengths.column(body_lengths.chain(once(last_length)), jobs),
+            states,
+            timings: self.few(self.rare.timed(), |slot| self.rare.timing(slot).map(PackedTiming::get)),
+            reservations: self.few(self.reservations.slots, |slot| self.reservation(slot)),
+            histories: self.few(self.rare.histories(), |slot| self.rare.history(slot)),
+            lengths: columns.lengths,
         }
     }
 
-    fn few<P: Copy, T>(&self, sparse: &Sparse<P>, unpack: impl Fn(P) -> T) -> Few<T> {
-        if sparse.entries.is_empty() {
-            return Vec::new();
-        }
-        let living = self.living_from(0).enumerate();
-        living.filter_map(|(job, slot)| Some((job as u8, unpack(sparse.get(slot)?)))).collect()
+    /// What the jobs in these slots have. None is dead.
+    fn few<T>(&self, slots: SlotSet, of: impl Fn(usize) -> Option<T>) -> Few<T> {
+        slots.filter_map(|slot| Some((slot as u8, of(slot)?))).collect()
     }
 
     /// A segment of a chunk's jobs, each checked, and the number of the last burial among them.
     pub(in super::super) fn of_chunk(chunk: &Chunk<'_>, bodies: Vec<u8>) -> Result<(Segment, u64), Invalid> {
         chunk.check(&bodies)?;
         let jobs = usize::from(chunk.jobs);
-        let mut segment = Segment::new(chunk.after_id + chunk.ids.get(0), chunk.since_ms);
+        let mut segment = Segment::new(0, 0);
         segment.bodies = bodies;
-        segment.slots = vec![Slot::ready(0, 0, 0); jobs];
-        let slots = &mut segment.slots[..];
-        let (mut id, mut end) = (0u32.wrapping_sub(chunk.ids.get(0) as u32), 0u32);
-        chunk.ids.give(slots, |slot, distance| {
-            id = id.wrapping_add(distance as u32);
-            slot.id = id;
-        });
-        chunk.lengths.give(slots, |slot, length| {
-            (*slot, end) = (slot.moved(end), end.wrapping_add(length as u32));
-        });
-        if chunk.created != Column::Same(0) {
-            let (mut created, mut latest) = (0u32, 0);
-            chunk.created.give(slots, |slot, distance| {
-                created = created.wrapping_add(distance as u32);
-                (slot.created, latest) = (created, latest.max(created));
-            });
-            in_range(chunk.since_ms + u64::from(latest), 0, TIME_MAX_MS)?;
-        }
+        segment.rows = Rows::of_columns(chunk)?;
         segment.ttrs_ms = chunk.ttrs_ms.alike(jobs, |ttr_ms| ttr_ms);
         segment.pris = chunk.pris.alike(jobs, |pri| pri as u32);
         segment.live = jobs as u16;
@@ -355,7 +322,7 @@ impl Segment {
         let mut reservations = Cursor { left: &chunk.reservations };
         let mut histories = Cursor { left: &chunk.histories };
         let mut burials = 0;
-        for slot in 0..self.slots.len() {
+        for slot in 0..self.rows.len() {
             let (id, number) = (self.id(slot), chunk.states.get(slot));
             let state = State::ALL.into_iter().find(|state| *state as u64 == number);
             let state = state.ok_or(Invalid::Job(id))?;
@@ -383,15 +350,13 @@ impl Segment {
     /// Counts the living jobs.
     pub(in super::super) fn count(&self) -> Counts {
         if let Alike::Same(pri) = self.pris
-            && self.ready.len() == self.slots.len()
+            && self.ready.len() == self.rows.len()
         {
-            return Counts::of_ready(self.slots.len(), pri);
+            return Counts::of_ready(self.rows.len(), pri);
         }
         let mut counts = Counts::default();
-        for (slot, job) in self.slots.iter().enumerate() {
-            if let Some(state) = job.state() {
-                counts.add(state, self.pris.get(slot));
-            }
+        for slot in self.living_from(0) {
+            counts.add(self.state(slot).unwrap_or(State::Ready), self.pris.get(slot));
         }
         counts
     }

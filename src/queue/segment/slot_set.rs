@@ -86,6 +86,11 @@ impl SlotSet {
         self.each(other, |mine, theirs| mine & !theirs)
     }
 
+    /// The places of these slots among the `living`, in which all of them are.
+    pub(super) fn places_among(self, living: SlotSet) -> SlotSet {
+        self.fold(SlotSet::EMPTY, |places, slot| places.with(living.below(slot).len()))
+    }
+
     fn each(mut self, other: SlotSet, with: impl Fn(u64, u64) -> u64) -> SlotSet {
         self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine = with(*mine, theirs));
         self

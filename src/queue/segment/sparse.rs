@@ -108,8 +108,7 @@ impl<T: Copy> Sparse<T> {
 
     /// The entries as they stand once there are no slots but the `living`, in which all of them are.
     pub(super) fn among(&self, living: SlotSet) -> Sparse<T> {
-        let places = self.slots.map(|slot| living.below(slot).len());
-        Sparse { slots: places.fold(SlotSet::EMPTY, SlotSet::with), entries: self.entries.clone() }
+        Sparse { slots: self.slots.places_among(living), entries: self.entries.clone() }
     }
 
     /// Slots and entries, by slot.
