@@ -17,20 +17,50 @@ fn leading_integer(text: &[u8]) -> Option<(u64, &[u8])> {
 pub fn leading_digits(text: &[u8]) -> Option<(u64, &[u8])> {
     /// So many digits cannot overflow.
     const FEW: usize = 19;
-    let digit = |byte: &u8| Some(byte.wrapping_sub(b'0')).filter(|digit| *digit <= 9).map(u64::from);
-    let mut value = 0_u64;
+    let (mut value, mut rest) = (0_u64, text);
+    // Ids and leases have 13 to 16 digits: two times eight fit.
+    for _ in 0..FEW / 8 {
+        let Some((eight, more)) = rest.split_first_chunk() else { break };
+        let Some(next) = eight_digits(*eight) else { break };
+        (value, rest) = (value * 100_000_000 + next, more);
+    }
+    let read = text.len() - rest.len();
     let mut digits = 0;
-    for next in text[..text.len().min(FEW)].iter().map_while(digit) {
-        value = value * 10 + next;
+    for byte in &rest[..rest.len().min(FEW - read)] {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        value = value * 10 + u64::from(digit);
         digits += 1;
     }
-    if digits == FEW {
-        for next in text[FEW..].iter().map_while(digit) {
-            value = value.checked_mul(10)?.checked_add(next)?;
-            digits += 1;
-        }
+    if read + digits == FEW {
+        return more_digits(value, &rest[digits..]);
     }
-    if digits == 0 { None } else { Some((value, &text[digits..])) }
+    if read + digits == 0 { None } else { Some((value, &rest[digits..])) }
+}
+
+/// Goes on reading the digits of a number of which some were read.
+#[cold]
+fn more_digits(mut value: u64, mut text: &[u8]) -> Option<(u64, &[u8])> {
+    while let Some((digit, rest)) = text.split_first().filter(|(byte, _)| byte.is_ascii_digit()) {
+        value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+        text = rest;
+    }
+    Some((value, text))
+}
+
+/// The number that eight digits make; `None` if one of them is none. All eight are read at once, then made pairs, fours
+/// and one number by a multiplication each (after D. Lemire, "Quickly parsing eight digits", 2018).
+fn eight_digits(text: [u8; 8]) -> Option<u64> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let digits = u64::from_le_bytes(text) ^ (EACH * 0x30);
+    // A byte above 9 carries into its highest bit, or has that already.
+    let are_digits = (digits.wrapping_add(EACH * 0x76) | digits) & (EACH * 0x80) == 0;
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_ffff_0000_ffff;
+    let all = fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff;
+    are_digits.then_some(all)
 }
 
 /// Reads a job id, or a lease `ID-N`.
@@ -129,6 +159,28 @@ mod tests {
             "9".repeat(99).as_str(),
         ] {
             assert_eq!(integer(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn digits_are_read_as_one_would_one_by_one() {
+        let slowly = |text: &[u8]| -> Option<(u64, usize)> {
+            let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let number = std::str::from_utf8(&text[..digits]).ok()?.parse().ok()?;
+            Some((number, text.len() - digits))
+        };
+        let all = b"18446744073709551615000";
+        for from in 0..all.len() {
+            for to in from..=all.len() {
+                for other in [b'/', b':', 0, 0xff, b'-', 0xb0, b'9'] {
+                    for at in 0..=to - from {
+                        let mut text = all[from..to].to_vec();
+                        text.insert(at, other);
+                        let read = leading_digits(&text).map(|(value, rest)| (value, rest.len()));
+                        assert_eq!(read, slowly(&text), "{}", text.escape_ascii());
+                    }
+                }
+            }
         }
     }
 
