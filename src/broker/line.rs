@@ -158,6 +158,11 @@ impl Line {
         std::mem::take(&mut self.sooner)
     }
 
+    /// The same, which can be asked again.
+    pub fn is_sooner(&self) -> bool {
+        self.sooner
+    }
+
     /// Takes a waiter out of all lines; it keeps its number.
     fn step_aside(&mut self, number: u64, place: u64) {
         let Some(Waiter { wait, .. }) = self.waiters.at(place) else { return };

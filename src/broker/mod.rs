@@ -241,6 +241,11 @@ impl Broker {
         self.line.join(wait)
     }
 
+    /// Whether a reservation is, or was, bound to a client.
+    pub fn has_bound(&self, client: u64) -> bool {
+        self.sessions.knows(client)
+    }
+
     /// Binds a reservation to a client. When it ends is learned when it is touched, or not at all.
     pub fn bind(&mut self, client: u64, db: u32, name: &[u8], id: u64, n: u64) {
         self.bind_until(client, db, &Name::from(name), (id, n), u64::MAX);
@@ -270,10 +275,19 @@ impl Broker {
     /// Whether the next tick may be due sooner than when this was last asked.
     #[inline]
     pub fn take_sooner(&mut self) -> bool {
-        let at_once = !self.give_backs.is_empty()
+        self.names.take_sooner() | self.line.take_sooner() | self.is_due_at_once()
+    }
+
+    /// What [`Broker::take_sooner`] would return.
+    pub fn is_sooner(&self) -> bool {
+        self.names.is_sooner() || self.line.is_sooner() || self.is_due_at_once()
+    }
+
+    #[inline(always)]
+    fn is_due_at_once(&self) -> bool {
+        !self.give_backs.is_empty()
             || self.sweep.is_some()
-            || self.port.is_some() && (self.has_port_work() || self.has_ended_pauses());
-        self.names.take_sooner() | self.line.take_sooner() | at_once
+            || self.port.is_some() && (self.has_port_work() || self.has_ended_pauses())
     }
 
     /// Whether [`Broker::deliver`] has something to do.

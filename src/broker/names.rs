@@ -128,6 +128,11 @@ impl Names {
         std::mem::take(&mut self.sooner)
     }
 
+    /// The same, which can be asked again.
+    pub fn is_sooner(&self) -> bool {
+        self.sooner
+    }
+
     /// When the next tube needs attention (Unix ms).
     pub fn next_ms(&self) -> Option<u64> {
         self.dbs.values().filter_map(|db| db.deadlines.first().map(|(at_ms, _)| *at_ms)).min()

@@ -148,6 +148,11 @@ impl Sessions {
         self.bound == 0
     }
 
+    /// Whether a reservation is, or was, bound to this client.
+    pub fn knows(&self, client: u64) -> bool {
+        self.clients.contains_key(&client)
+    }
+
     /// Binds a reservation to a client. O(log n) for n that it holds.
     pub fn bind(&mut self, client: u64, bound: Bound) {
         let is_more = self.clients.entry(client).or_default().insert(bound);

@@ -10,6 +10,7 @@ use crate::commands::{self, Args, COMMANDS, Call, Client, Command, CommandError,
 use super::api::{self, CmdFunc, Ctx, RedisModuleCtx, RedisModuleString, flag};
 use super::beanstalk;
 use super::clock::recent_ms;
+use super::events;
 use super::guard::guard;
 use super::register::key_flags;
 use super::reply::RedisReply;
@@ -208,6 +209,9 @@ impl State {
     fn keep_waiting(&mut self, asked: &Asked<'_>, wait: Wait) {
         let Asked { ctx, command, db, .. } = *asked;
         let waits_for = WaitsFor { verb: command.verb, db, many: wait.count.is_some(), flags: ctx.flags() };
+        // A job may come for it at any time.
+        events::hear_turns();
+        self.waited_lately = true;
         let broker = &mut self.broker;
         self.means.waits.block(ctx, asked.id(), waits_for, || broker.wait(wait));
         self.settle(ctx);

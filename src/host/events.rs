@@ -2,8 +2,10 @@
 //! turns of its event loop. Most of it is only noted here, and acted upon when the server is about to sleep or
 //! the next command runs.
 //!
-//! To hear of a turn of the event loop costs as much as a third of a command, so we are deaf to them while there is
-//! nothing to do for us then: [`hear_turns`], [`ignore_turns`].
+//! To hear of a turn of the event loop costs as much as a fifth of a command, of ours and of others', so we are deaf to
+//! them while there is nothing to do for us then: nobody waits, and the beanstalk port is closed or its sessions
+//! [run alone](super::beanstalk). Whoever leaves something to be done puts an end to it: [`hear_turns`],
+//! [`ignore_turns`].
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -99,6 +101,12 @@ pub(super) fn make_own_context(ctx: Ctx) {
     }
 }
 
+/// Whether Redis does not tell when its event loop goes to sleep, and wakes.
+#[inline]
+pub(super) fn is_deaf() -> bool {
+    IS_DEAF.0.get()
+}
+
 /// Has Redis tell when its event loop goes to sleep, and wakes. Returns whether it did not until now.
 #[inline]
 pub(super) fn hear_turns() -> bool {
@@ -111,14 +119,22 @@ fn stop_being_deaf() -> bool {
     true
 }
 
-/// Has Redis not tell of that: nothing is to be done before it sleeps. Only the event loop's callback of a file
-/// descriptor may say so, as Redis must not be going through its list of listeners.
+/// Has Redis not tell of that: nothing is to be done before it sleeps. Only a timer and the event loop's callback of a
+/// file descriptor may say so, as Redis must not be going through its list of listeners. Whoever says so sets
+/// [`about_to_sleep`](super::timer::Timer::about_to_sleep), as from then on it may be, at any time.
 pub(super) fn ignore_turns() {
     if !IS_DEAF.0.get()
         && let Some(ctx) = OWN.0.get()
     {
         IS_DEAF.0.set(hear(ctx, EVENTLOOP, false));
     }
+}
+
+/// Called by a timer.
+pub(super) unsafe extern "C" fn on_quiet(_: *mut RedisModuleCtx, _: *mut c_void) {
+    guard((), || {
+        state::enter_deaf(State::ignore_turns_if_quiet);
+    });
 }
 
 unsafe extern "C" fn on_event(
@@ -142,6 +158,8 @@ unsafe extern "C" fn on_event(
                 state.look_at_slots(ctx);
                 state.means.door.doubt();
                 state.look_whether_calm(ctx);
+                state.look_whether_quiet(ctx);
+                state.waited_lately = false;
                 state.means.found.forget();
             });
         }
@@ -217,6 +235,7 @@ fn about_to_sleep(ctx: Ctx) {
             state.means.door.settle(flags.unwrap_or_else(|| ctx.flags()));
         }
         state.settle(ctx);
+        state.look_whether_quiet(ctx);
     });
 }
 
@@ -260,8 +279,10 @@ fn swapped(data: *mut c_void) {
 fn closed(data: *mut c_void) {
     // SAFETY: that is what Redis passes with this event.
     let Some(info) = (unsafe { data.cast::<raw::RedisModuleClientInfo>().as_ref() }) else { return };
-    // Most connections never bind a reservation; the broker knows.
-    tell(News::Closed { client: info.id });
+    // Most connections never bind a reservation.
+    if state::enter_deaf(|state| state.broker.has_bound(info.id)).unwrap_or(true) {
+        tell(News::Closed { client: info.id });
+    }
 }
 
 thread_local! {

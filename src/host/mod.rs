@@ -115,6 +115,7 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     if info != OK || !events::subscribe(ctx) {
         return Err("the server lacks events that it needs".into());
     }
+    events::make_own_context(ctx);
     state::enter(|state| {
         state.broker.set_role(state::role(ctx), 0);
         state.open_port(ctx);

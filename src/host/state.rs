@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::hint::cold_path;
 use std::ptr;
 
-use super::api::{Ctx, RedisModuleType, flag};
+use super::api::{self, Ctx, RedisModuleType, flag};
 use super::beanstalk::Door;
 use super::clock::now_ms;
 use super::events;
@@ -35,6 +35,10 @@ pub(super) struct State {
     pub(super) slots: Slots,
     /// When the module was loaded (Unix ms).
     pub(super) started_ms: u64,
+    /// Whether somebody has begun to wait since Redis' cron last ran.
+    pub(super) waited_lately: bool,
+    /// Whether a timer is to ask whether [all is quiet](State::ignore_turns_if_quiet).
+    is_to_be_quiet: bool,
 }
 
 static STATE: MainThread<RefCell<Option<State>>> = MainThread(RefCell::new(None));
@@ -51,6 +55,38 @@ pub(super) fn role(ctx: Ctx) -> Role {
 }
 
 impl State {
+    /// Whether something is to be done before the event loop sleeps.
+    pub(super) fn has_work(&self) -> bool {
+        has_news()
+            || self.broker.is_sooner()
+            || self.broker.has_deliveries()
+            || self.means.waits.has_ended()
+            || self.means.door.has_work()
+    }
+
+    /// Whether nothing is to be done before the event loop sleeps, and nothing is likely to be soon.
+    fn is_quiet(&self) -> bool {
+        !self.has_work() && self.broker.waiting() == 0 && !self.means.door.is_listening()
+    }
+
+    /// Has Redis not tell of the turns of its event loop while there is nothing to do for us. Called by a timer.
+    pub(super) fn ignore_turns_if_quiet(&mut self) {
+        self.is_to_be_quiet = false;
+        if self.is_quiet() {
+            events::ignore_turns();
+            self.timer.about_to_sleep = true;
+        }
+    }
+
+    /// Has a timer do that, if there is nothing to do and Redis tells nevertheless. Not while workers wait now and then:
+    /// it would be told again before long.
+    pub(super) fn look_whether_quiet(&mut self, ctx: Ctx) {
+        if !events::is_deaf() && !self.is_to_be_quiet && !self.waited_lately && self.is_quiet() {
+            self.is_to_be_quiet = true;
+            ctx.create_timer(0, Some(events::on_quiet));
+        }
+    }
+
     /// The broker, and what its world is made of.
     #[inline(always)]
     pub(super) fn parts(&mut self) -> (&mut Broker, &mut Means) {
@@ -72,6 +108,8 @@ pub(super) fn start(data_type: *mut RedisModuleType, in_cluster: bool) {
         timer: Timer::default(),
         slots: Slots::default(),
         started_ms: now_ms(),
+        waited_lately: false,
+        is_to_be_quiet: false,
     }));
 }
 
@@ -82,16 +120,19 @@ pub(super) fn end() {
     }
 }
 
-/// Enters the state, unless we are in it already or it is not there yet. Redis will tell before its event loop sleeps.
+/// Enters the state, unless we are in it already or it is not there yet. If something is left to be done before the
+/// event loop sleeps, Redis will tell.
+#[inline(always)]
 pub(super) fn enter<T>(work: impl FnOnce(&mut State) -> T) -> Option<T> {
-    let was_deaf = events::hear_turns();
     enter_deaf(|state| {
-        if was_deaf {
+        let done = work(state);
+        if events::is_deaf() && state.has_work() {
             cold_path();
+            events::hear_turns();
             // Redis may have told others already that it is about to sleep.
-            state.timer.about_to_sleep = true;
+            api::turn_event_loop();
         }
-        work(state)
+        done
     })
 }
 

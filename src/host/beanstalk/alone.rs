@@ -74,7 +74,7 @@ impl State {
         self.means.door.calm.flags = None;
         // Commands have run, perhaps.
         self.means.door.leave_tube();
-        if !self.means.door.inside.as_ref().is_some_and(|inside| inside.memory.is_listening()) {
+        if !self.means.door.is_listening() {
             return;
         }
         let flags = ctx.flags();
@@ -126,12 +126,10 @@ impl State {
         self.means.door.keep_tube(last);
         self.means.door.send_all();
         self.settle(ctx);
-        let is_done = !state::has_news()
-            && !self.broker.has_deliveries()
-            && !self.means.waits.has_ended()
-            && !self.means.door.has_work();
+        let is_done = !self.has_work();
         if is_done {
             events::ignore_turns();
+            self.timer.about_to_sleep = true;
         }
         is_done
     }

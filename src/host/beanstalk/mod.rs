@@ -236,7 +236,12 @@ impl Door {
         }
     }
 
-    /// Whether there is something to be done before the server sleeps.
+    /// Whether the port is open.
+    pub(super) fn is_listening(&self) -> bool {
+        self.inside.as_ref().is_some_and(|inside| inside.memory.is_listening())
+    }
+
+    /// Whether something is to be done before the event loop sleeps.
     #[inline]
     pub(super) fn has_work(&self) -> bool {
         !self.due.is_empty()
