@@ -1,7 +1,7 @@
 # phean: a work queue inside redis-server. `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test crash cluster bench bench-quick matrix memcheck instructions fmt lint docs deny clean
+.PHONY: help deps build run test crash cluster bench bench-quick limit matrix memcheck instructions fmt lint docs deny clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,13 @@ bench-quick: ## the same with fewer rounds and jobs, in a minute, without drawin
 	@scripts/deps.sh run
 	cargo build --release
 	ulimit -S -n "$$(ulimit -H -n)" && cargo bench --bench compare -- --quick
+
+limit: ## the same of a module that keeps no jobs, and only makes phean's calls of Redis' API: what cannot be beaten
+	@scripts/deps.sh run
+	cargo build --release --example limit
+	ulimit -S -n "$$(ulimit -H -n)" && \
+	PHEAN_BENCH_MODULE=$$(realpath -m "$${CARGO_TARGET_DIR:-target}")/release/examples/liblimit.so \
+	cargo bench --bench compare -- rates waiting replicated
 
 matrix: ## the server and cluster tests on Redis 8 and Valkey too, unpacked from Debian's packages (installs nothing)
 	@scripts/deps.sh run

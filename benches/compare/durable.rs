@@ -7,7 +7,7 @@ use crate::growth::thousands;
 use crate::load::{BODY, Batches, Spent, drain, redis};
 use crate::process::Server;
 use crate::queue::{KEY, Queue};
-use crate::table::{Goal, Table, in_turn};
+use crate::table::{Goal, Table, in_turn, median};
 
 /// Puts with appendonly, appendfsync everysec, and one replica.
 pub fn replicated(table: &mut Table, plan: &Plan) {
@@ -46,12 +46,15 @@ pub fn replicated(table: &mut Table, plan: &Plan) {
 
 /// What saving and loading cost, in nanoseconds for a job, and how many bytes that took where.
 struct Snapshot {
-    save: (f64, f64),
-    load: (f64, f64),
+    save: Cost,
+    load: Cost,
     copied: f64,
     memory: f64,
     file: f64,
 }
+
+/// By CPU and by the clock.
+type Cost = (f64, f64);
 
 impl Snapshot {
     /// Of each MB that the queue takes in memory, so many KB were copied while it was saved.
@@ -60,13 +63,25 @@ impl Snapshot {
     }
 }
 
-/// An RDB file of many jobs, saved while others work, and loaded.
+/// RDB files of many jobs, saved while others work, and loaded.
 pub fn snapshots(table: &mut Table, plan: &Plan) {
     let count = thousands(plan.saved);
     table.section(&format!(
         "RDB file of {count} jobs of {BODY} bytes (ns for a job), saved while jobs come and go"
     ));
-    let [phean, list, stream] = [Queue::Phean, Queue::List, Queue::Stream].map(|queue| snapshot(plan, queue));
+    let mut filled = [Queue::Phean, Queue::List, Queue::Stream].map(|queue| Filled::new(plan, queue));
+    // Each in turn, time after time: what the machine's memory is like changes all of them alike.
+    let saves = in_turn(plan.rounds.div_ceil(2), || filled.each_ref().map(|one| one.save(plan)));
+    let sizes = filled.each_ref().map(|one| one.server.saved_bytes());
+    filled.iter_mut().for_each(|one| one.server.stop());
+    let loads = in_turn(plan.rounds, || filled.each_mut().map(Filled::load));
+    let [phean, list, stream] = std::array::from_fn(|n| Snapshot {
+        save: middle(saves.iter().map(|round| round[n].0)),
+        load: middle(loads.iter().map(|round| round[n])),
+        copied: median(saves.iter().map(|round| round[n].1)),
+        memory: filled[n].memory,
+        file: sizes[n],
+    });
     for (name, other) in [("list", &list), ("stream", &stream)] {
         table.costs(&format!("save, {name}"), "ns", [phean.save, other.save], Goal::AtMost(1.0));
     }
@@ -91,39 +106,64 @@ pub fn snapshots(table: &mut Table, plan: &Plan) {
     table.ratio("size of the file, list", "MB", phean.file / 1e6, list.file / 1e6, Goal::None);
 }
 
-fn snapshot(plan: &Plan, queue: Queue) -> Snapshot {
-    let mut server = Server::redis(&[]);
-    queue.prepare(&server);
-    let memory = || server.info("memory", "used_memory");
-    let empty = memory();
-    let puts = Batches::puts(queue, BODY);
-    let jobs = puts.run(&server, plan.saved).jobs;
-    let memory = memory() - empty;
-    let children =
-        || server.info("cpu", "used_cpu_user_children") + server.info("cpu", "used_cpu_sys_children");
-    let (before, start) = (children(), Instant::now());
-    redis(&server).ask(&["BGSAVE"]);
-    // As much work for each kind of queue, so that what it makes the server copy can be compared.
-    let slices = plan.saved / 25_000;
-    for _ in 0..slices {
-        puts.run(&server, 256);
-        drain(&server, queue, 256);
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    while server.info("persistence", "rdb_bgsave_in_progress") > 0.0 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let save = (per(children() - before, jobs), per(start.elapsed().as_secs_f64(), jobs));
-    assert!(redis(&server).ask_text(&["INFO", "persistence"]).contains("rdb_last_bgsave_status:ok"));
-    let copied = server.info("persistence", "rdb_last_cow_size");
-    let start = Instant::now();
-    server.restart();
-    let (cpu, wall) = (server.cpu().as_secs_f64(), start.elapsed().as_secs_f64());
-    let loaded = redis(&server).ask_text(&["EXISTS", KEY]);
-    assert_eq!(loaded, ":1\r\n", "the queue was not loaded: {}", server.log());
-    Snapshot { save, load: (per(cpu, jobs), per(wall, jobs)), copied, memory, file: server.saved_bytes() }
+/// A server with many jobs.
+struct Filled {
+    server: Server,
+    queue: Queue,
+    jobs: usize,
+    puts: Batches,
+    memory: f64,
 }
 
-fn per(seconds: f64, jobs: usize) -> f64 {
-    seconds * 1e9 / jobs as f64
+impl Filled {
+    fn new(plan: &Plan, queue: Queue) -> Filled {
+        let server = Server::redis(&[]);
+        queue.prepare(&server);
+        let memory = || server.info("memory", "used_memory");
+        let (empty, puts) = (memory(), Batches::puts(queue, BODY));
+        let jobs = puts.run(&server, plan.saved).jobs;
+        Filled { memory: memory() - empty, server, queue, jobs, puts }
+    }
+
+    /// What a BGSAVE costs the child, and how many bytes were copied meanwhile.
+    fn save(&self, plan: &Plan) -> (Cost, f64) {
+        let server = &self.server;
+        let children =
+            || server.info("cpu", "used_cpu_user_children") + server.info("cpu", "used_cpu_sys_children");
+        let (before, start) = (children(), Instant::now());
+        redis(server).ask(&["BGSAVE"]);
+        // As much work for each kind of queue, so that what it makes the server copy can be compared.
+        for _ in 0..plan.saved / 25_000 {
+            self.puts.run(server, 256);
+            drain(server, self.queue, 256);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        while server.info("persistence", "rdb_bgsave_in_progress") > 0.0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let wall = start.elapsed().as_secs_f64();
+        assert!(redis(server).ask_text(&["INFO", "persistence"]).contains("rdb_last_bgsave_status:ok"));
+        let copied = server.info("persistence", "rdb_last_cow_size");
+        (self.cost(children() - before, wall), copied)
+    }
+
+    /// What a start from the file costs.
+    fn load(&mut self) -> Cost {
+        let start = Instant::now();
+        self.server.start();
+        let (cpu, wall) = (self.server.cpu().as_secs_f64(), start.elapsed().as_secs_f64());
+        let loaded = redis(&self.server).ask_text(&["EXISTS", KEY]);
+        assert_eq!(loaded, ":1\r\n", "the queue was not loaded: {}", self.server.log());
+        self.server.stop();
+        self.cost(cpu, wall)
+    }
+
+    fn cost(&self, cpu: f64, wall: f64) -> Cost {
+        let per_job = |seconds: f64| seconds * 1e9 / self.jobs as f64;
+        (per_job(cpu), per_job(wall))
+    }
+}
+
+fn middle(costs: impl Iterator<Item = Cost> + Clone) -> Cost {
+    (median(costs.clone().map(|cost| cost.0)), median(costs.map(|cost| cost.1)))
 }

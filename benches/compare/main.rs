@@ -93,8 +93,19 @@ fn main() {
 }
 
 /// What can be asked for by name, in this order.
-const SUBJECTS: [&str; 10] =
-    ["rates", "waiting", "port", "delayed", "memory", "tubes", "durable", "growth", "stalls", "vanish"];
+const SUBJECTS: [&str; 11] = [
+    "rates",
+    "waiting",
+    "port",
+    "delayed",
+    "memory",
+    "tubes",
+    "replicated",
+    "rdb",
+    "growth",
+    "stalls",
+    "vanish",
+];
 
 fn measure(table: &mut Table, plan: &Plan, wants: impl Fn(&str) -> bool) -> String {
     let mut latencies = Vec::new();
@@ -130,8 +141,10 @@ fn measure(table: &mut Table, plan: &Plan, wants: impl Fn(&str) -> bool) -> Stri
     if wants("tubes") {
         tubes::many(table, plan);
     }
-    if wants("durable") {
+    if wants("replicated") {
         durable::replicated(table, plan);
+    }
+    if wants("rdb") {
         durable::snapshots(table, plan);
     }
     if wants("growth") {

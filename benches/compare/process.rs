@@ -86,13 +86,7 @@ impl Server {
         let _ = self.child.wait();
     }
 
-    /// Starts a redis-server anew in its folder; it loads what it finds there.
-    pub fn restart(&mut self) {
-        self.stop();
-        self.start();
-    }
-
-    /// Starts a redis-server that was stopped, and waits until it has loaded its file.
+    /// Starts a redis-server that was stopped in its folder again, and waits until it has loaded what it finds there.
     pub fn start(&mut self) {
         let _ = std::fs::remove_file(self.folder.0.join("redis.log"));
         self.child = spawn_redis(&self.settings);
