@@ -30,10 +30,12 @@ use load::Load;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, thread};
-use tools::accepted_by;
+use tools::{accepted_by, checked_by, tool};
 
 /// How often a test kills its server by default.
 const KILLS: u64 = 3;
@@ -115,8 +117,7 @@ impl Crashes {
             if self.cuts_tail {
                 self.cut_tail();
             } else {
-                let files = self.server.dir().join("appendonlydir");
-                accepted_by("check-aof", &files.join("appendonly.aof.manifest"));
+                self.mend_tail();
             }
             let snapshot = self.server.dir().join("dump.rdb");
             if snapshot.exists() {
@@ -149,6 +150,25 @@ impl Crashes {
             self.server.kill9();
             Instant::now()
         })
+    }
+
+    /// A kill may cut short what the server is just writing. The tool for it cuts off what is left of that, and only
+    /// at the end of the newest part; had it more against the file, it would refuse it or lose what was acknowledged.
+    fn mend_tail(&self) {
+        let manifest = self.server.dir().join("appendonlydir/appendonly.aof.manifest");
+        let Err(said) = checked_by("check-aof", &manifest) else { return };
+        println!("{said}");
+        let mut child = tool("check-aof")
+            .arg("--fix")
+            .arg(&manifest)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the tool that mends files is there");
+        let mut answers = child.stdin.take().expect("it asks");
+        answers.write_all(b"y\n").expect("it takes an answer");
+        child.wait().expect("it ends");
+        accepted_by("check-aof", &manifest);
     }
 
     /// Cuts off the end of the append-only file, as a power cut may: what was there last is forgotten.
