@@ -8,12 +8,14 @@
 //! A tube that is gone by then may have gone to another server, reservations and all, where nobody could ever learn of
 //! those that were not told of here. So what is set aside is copied when a tube is written out, and told all the same.
 
+use std::rc::Rc;
+
 use crate::queue::{Handle, Job, Reservation, Tube, decide};
 
 use super::line::Grant;
 use super::names::AT_ONCE;
 use super::sessions::Bound;
-use super::{Access, Broker, End, GiveBack, Key, World};
+use super::{Access, Broker, End, GiveBack, Key, Wait, World};
 
 /// A job with a body of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,12 +55,25 @@ impl Broker {
     /// again.
     pub fn deliver<W: World>(&mut self, world: &mut W, now_ms: u64) {
         self.catch_up(world);
+        loop {
+            let again = self.deliver_granted(world, now_ms);
+            if again.is_empty() {
+                return;
+            }
+            // All of them stand in line again before the first is served, so that nobody overtakes.
+            again.iter().for_each(|wait| self.serve_again(world, wait, now_ms));
+        }
+    }
+
+    /// Tells every waiter for which jobs are set aside, and answers those that stand in line again.
+    fn deliver_granted<W: World>(&mut self, world: &mut W, now_ms: u64) -> Vec<Rc<Wait>> {
+        let mut again = Vec::new();
         while let Some((number, wait, grant)) = self.line.take_granted() {
             let known = wait.wide.as_ref().and_then(|_| self.wide_number(wait.db, &grant.name));
             if self.names.db_of(grant.uid) != Some(wait.db) || !wait.is_for(&grant.name, known) {
                 self.take_back(&grant);
                 self.line.take_place_again(number);
-                self.serve_again(world, &wait, now_ms);
+                again.push(wait);
                 continue;
             }
             let key = world.open(wait.db, &grant.name, Access::Look).ok();
@@ -82,9 +97,17 @@ impl Broker {
                 }
             };
             if jobs.is_empty() {
+                // A clock that steps back would have a reservation hold again that nobody was told of.
+                let is_kept = |(id, n): &(u64, u64)| {
+                    tube.is_some_and(|tube| decide::named(tube, Handle::lease(*id, *n), 0).is_some())
+                };
+                let is_kept = grant.jobs.iter().any(is_kept);
                 drop(key);
+                if is_kept {
+                    self.take_back(&grant);
+                }
                 self.line.take_place_again(number);
-                self.serve_again(world, &wait, now_ms);
+                again.push(wait);
                 continue;
             }
             let may_have = world.may_have(number, wait.db, &grant.name);
@@ -104,6 +127,7 @@ impl Broker {
             }
             self.line.told(wait, grant);
         }
+        again
     }
 
     /// What was set aside for a waiter goes back.
@@ -116,7 +140,7 @@ impl Broker {
 
     /// Looks whether a waiter that stands in line again can be served from another of its tubes, or by a job
     /// that became ready meanwhile.
-    fn serve_again<W: World>(&mut self, world: &mut W, wait: &super::Wait, now_ms: u64) {
+    fn serve_again<W: World>(&mut self, world: &mut W, wait: &Wait, now_ms: u64) {
         if !world.may_write() {
             let wide = wait.wide.as_ref().and_then(|wide| self.most_urgent(wide));
             wait.names.iter().chain(&wide).for_each(|name| self.names.attend(wait.db, name, AT_ONCE));

@@ -47,6 +47,8 @@ pub struct Auditor {
     /// The highest id and lease number so far.
     pub id_max: u64,
     pub n_max: u64,
+    /// The latest time that the clock has shown.
+    pub latest_ms: u64,
 }
 
 /// One step, while it is looked at.
@@ -196,6 +198,15 @@ impl Auditor {
         self.untold(client).into_iter().for_each(|key| self.must_go_back(key));
     }
 
+    /// Leases of a client that hold, and that it may not have been told of.
+    pub fn perhaps_untold(&self, client: u64) -> Vec<LeaseKey> {
+        let is_such = |key: &&LeaseKey| {
+            let lease = &self.leases[*key];
+            lease.worker == client && (!lease.is_told || lease.is_adopted)
+        };
+        self.live.iter().filter(is_such).copied().collect()
+    }
+
     /// Leases of a client that hold, and that it was not told of.
     pub fn untold(&self, client: u64) -> Vec<LeaseKey> {
         let is_untold = |key: &&LeaseKey| self.leases[*key].worker == client && !self.leases[*key].is_told;
@@ -298,7 +309,8 @@ impl Auditor {
             (Some(r), Some(s)) if kept => self.touched(look, (birth, place, id), r, s),
             (Some(r), _) => self.ended(look, (birth, place), r, old, new),
             (None, _) => {
-                let named = deed.names(place, id, None);
+                // By its number too, if that was guessed.
+                let named = deed.names(place, id, Some(is.last_n));
                 // A command served a waiter first, and then took the job away from it again.
                 let in_passing = named && is.reserves > was.reserves && !look.line.is_empty();
                 let kept = (was.timeouts, was.releases) == (is.timeouts, is.releases);
@@ -379,13 +391,14 @@ impl Auditor {
         } else if is.releases > was.releases {
             assert!(deed.is(&[Verb::Release]) && named, "job {id} was released by nobody");
             !deed.untried
-        } else if deed.is(&[Verb::Bury]) && named {
+        } else if deed.is(&[Verb::Bury]) && named && is.buries > was.buries {
             assert_eq!(is.buries, was.buries + 1);
             true
         } else {
             // Its time was over before its waiter was told, or its worker is gone.
-            let unheard_of = r.deadline_ms <= now_ms && !self.leases[&(birth, id, n)].is_told;
-            let goes_back = unheard_of || self.goes_back((birth, id, n));
+            let (lease, is_over) = (&self.leases[&(birth, id, n)], r.deadline_ms <= self.latest_ms);
+            let unheard_of = is_over && !lease.is_told;
+            let goes_back = unheard_of || is_over && lease.is_adopted || self.goes_back((birth, id, n));
             assert!(goes_back, "job {id} was taken from its worker");
             attempts != 0 && !unheard_of
         };
@@ -410,7 +423,7 @@ impl Auditor {
             waiter.unwrap_or_else(|| panic!("job {} was reserved for nobody", job.id)).ttr_ms
         };
         let ttr_ms = ttr_ms.unwrap_or(job.ttr_ms);
-        let touched = deed.is(&[Verb::Touch]) && deed.names(place, job.id, None);
+        let touched = deed.is(&[Verb::Touch]) && deed.names(place, job.id, Some(r.n));
         let as_asked = touched || r.deadline_ms == now_ms + ttr_ms;
         assert!(as_asked, "the deadline of the lease {key:?} is {}", r.deadline_ms);
         let (worker, deadline_ms) = (r.worker, r.deadline_ms);
@@ -437,10 +450,12 @@ impl Auditor {
             let job = tube.job(handle.id);
             let accepted = match (handle.n, job) {
                 _ if used.contains(&handle.id) => deed.is(&[Verb::Touch]) && handle.n.is_none(),
-                (Some(n), _) => {
-                    let lease = self.leases.get(&(birth, handle.id, n));
-                    lease.is_some_and(|lease| lease.is_live && lease.deadline_ms > now_ms)
-                }
+                (Some(n), _) => match self.leases.get(&(birth, handle.id, n)) {
+                    Some(lease) => lease.is_live && lease.deadline_ms > now_ms,
+                    // A number that was guessed may be the one that somebody gets who waits.
+                    None if !line.is_empty() && n >= now_ms => return None,
+                    None => false,
+                },
                 (None, None) => false,
                 (None, Some(_)) if deed.is(&[Verb::Delete]) => true,
                 (None, Some(job)) => match job.reservation {
@@ -513,6 +528,11 @@ impl Auditor {
     /// Whether this reservation may be about to go back.
     pub fn goes_back(&self, key: LeaseKey) -> bool {
         self.may_go_back.contains(&(key.1, key.2))
+    }
+
+    /// Whether the time of this reservation is over.
+    pub fn is_over(&self, key: LeaseKey, now_ms: u64) -> bool {
+        self.leases.get(&key).is_none_or(|lease| lease.deadline_ms <= now_ms)
     }
 
     /// Whether no reservation is about to go back.

@@ -2,8 +2,8 @@
 //! disconnect and come too late, operators, Redis' own commands on keys, crashes, failovers, clocks that jump.
 //! After every step an auditor checks what must hold.
 //!
-//! `PHEAN_SEEDS=n` runs so many seeds; `PHEAN_SEED=n` repeats one. A failing run prints its seed and the last
-//! things that happened.
+//! `PHEAN_SEEDS=n` runs so many seeds, from `PHEAN_FIRST_SEED` on; `PHEAN_SEED=n` repeats one. A failing run prints
+//! its seed and the last things that happened.
 
 mod auditor;
 mod commands;
@@ -50,14 +50,15 @@ fn what_must_hold_holds_after_every_step() {
         return;
     }
     let seeds = number("PHEAN_SEEDS").unwrap_or(SEEDS);
-    let (next, failed) = (AtomicU64::new(0), AtomicBool::new(false));
+    let first = number("PHEAN_FIRST_SEED").unwrap_or(0);
+    let (next, failed) = (AtomicU64::new(first), AtomicBool::new(false));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while !failed.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
+                    if seed >= first + seeds {
                         break;
                     }
                     if !run(seed) {

@@ -92,7 +92,7 @@ impl Simulation {
         });
         // Who was granted a job of a tube that went elsewhere does not get it, unless the tube comes back in time.
         let after = self.keys();
-        let untold = self.clients.iter().flat_map(|client| self.auditor.untold(client.id));
+        let untold = self.clients.iter().flat_map(|client| self.auditor.perhaps_untold(client.id));
         for key in untold.collect::<Vec<_>>() {
             let place =
                 |keys: &Keyspace| keys.tubes().find(|(_, _, birth)| *birth == key.0).map(|(place, ..)| place);
@@ -142,9 +142,7 @@ impl Simulation {
                 self.note("no replica and no append-only file");
                 self.follower = None;
                 self.snapshot = keys;
-                let is_at_hand = self.chance(0.7);
-                let mut state = self.primary.world.state.borrow_mut();
-                (state.needs_events, state.is_at_hand) = (false, is_at_hand);
+                self.primary.world.state.borrow_mut().needs_events = false;
             }
             _ => {
                 if !self.primary.world.state.borrow().needs_events {

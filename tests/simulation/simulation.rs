@@ -121,7 +121,9 @@ impl Simulation {
 
     pub fn run(&mut self) {
         let steps = self.rng.random_range(40..240);
+        let is_at_hand = self.chance(0.7);
         for _ in 0..steps {
+            self.primary.world.state.borrow_mut().is_at_hand = is_at_hand;
             self.act();
             self.audit_index();
         }
@@ -264,6 +266,7 @@ impl Simulation {
     ) -> T {
         let before = self.keys();
         let line = self.line();
+        self.auditor.latest_ms = self.now_max_ms;
         self.primary.world.state.borrow_mut().now_ms = self.now_ms;
         let reserves = self.primary.broker.totals().reserves;
         let result = happen(&mut self.primary, deed, self.now_ms);
@@ -420,6 +423,13 @@ impl Simulation {
     pub fn deliver(&mut self) {
         let denies = self.chance(0.03);
         self.primary.world.state.borrow_mut().denies = denies;
+        // What nobody was told of in time goes back if the clock steps back, and it holds again.
+        let untold = self.clients.iter().flat_map(|client| self.auditor.perhaps_untold(client.id));
+        for key in untold.collect::<Vec<_>>() {
+            if self.auditor.is_over(key, self.now_ms) {
+                self.auditor.may_go_back(key);
+            }
+        }
         // Whoever was granted jobs is told of them, or takes its place in line again.
         self.clients.iter_mut().for_each(|client| {
             if let Some((wait, ..)) = &mut client.wait {
