@@ -1,13 +1,17 @@
-//! The usual case of a step: a tube that is at hand, where nothing is due, nobody waits, and nobody is to hear of what
-//! changes. Then a command comes to its one change, and to nothing that [`Step`](super::Step) does around it. What is
-//! done here must come to the same as what is done there.
+//! The usual case of a step: a tube that is at hand, where nothing is due and nobody waits. Then a command comes to its
+//! one change, and to little of what [`Step`](super::Step) does around it. What is done here must come to the same as
+//! what is done there.
 
 use std::hint::cold_path;
 
+use crate::codec;
 use crate::queue::{Change, Tube};
 
 use super::step::{kinds, may_bring_nearer};
 use super::{Broker, Key, Record, Role, World};
+
+/// So many bytes of memory are kept for the next event.
+const BUFFER_MAX: usize = 64 * 1024;
 
 impl Broker {
     /// Opens a tube for one [plain change](Broker::make_plain); `None` if there is more to a step than that, or if the
@@ -20,7 +24,7 @@ impl Broker {
             && self.port.is_none()
             && self.unseen.is_empty()
             && self.settings.linger_ms > 0;
-        let key = if is_plain { world.open_unheard(db, name) } else { None };
+        let key = if is_plain { world.open_at_hand(db, name) } else { None };
         key.filter(|key| key.tube().is_some_and(|tube| tube.due_ms() > now_ms))
     }
 
@@ -34,6 +38,11 @@ impl Broker {
         now_ms: u64,
         change: &Change<'_>,
     ) {
+        let needs_event = world.needs_events();
+        if needs_event {
+            cold_path();
+            self.write_event(now_ms, change);
+        }
         if let Some(tube) = key.tube_mut() {
             let due_ms = tube.due_ms();
             tube.apply_counting(now_ms, change, self.names.jobs_of(db));
@@ -44,10 +53,24 @@ impl Broker {
         }
         self.totals.count(change, 0);
         key.close();
-        if !world.commit_unheard(db, name) {
+        if needs_event || !world.commit_unheard(db, name) {
             cold_path();
-            world.commit(db, name, Record::Nobody, kinds(change));
+            let record = if needs_event { Record::Event(&self.buffer) } else { Record::Nobody };
+            world.commit(db, name, record, kinds(change));
         }
+    }
+
+    #[inline(never)]
+    fn write_event(&mut self, now_ms: u64, change: &Change<'_>) {
+        self.begin_event(now_ms);
+        codec::push_change(change, &mut self.buffer);
+    }
+
+    /// Begins to write an event down. The buffer of an uncommonly large one is not kept.
+    pub(super) fn begin_event(&mut self, now_ms: u64) {
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_MAX);
+        codec::begin_event(now_ms, &mut self.buffer);
     }
 
     /// Has a tube looked at by this time, if it may not be otherwise: the index has it looked at by `known_ms`.

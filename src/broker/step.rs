@@ -243,8 +243,7 @@ impl<'a, W: World> Step<'a, W> {
 
     #[inline(never)]
     fn begin_event(&mut self) {
-        self.broker.buffer.clear();
-        codec::begin_event(self.now_ms, &mut self.broker.buffer);
+        self.broker.begin_event(self.now_ms);
         self.event = Event::Written;
     }
 
@@ -460,7 +459,6 @@ impl<'a, W: World> Step<'a, W> {
             Event::AsItCame => Record::AsItCame,
         };
         self.world.commit(self.db, self.name, record, self.kinds);
-        self.broker.buffer.shrink_to(64 * 1024);
     }
 
     /// Applies an event that came from outside: all of its changes or, if one of them is impossible, none.

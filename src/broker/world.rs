@@ -128,9 +128,8 @@ pub trait World {
     fn commit(&mut self, db: u32, name: &[u8], record: Record<'_>, kinds: Kinds);
 
     /// Opens a tube to be changed that is at hand, without a look that could change anything, if whatever happened
-    /// outside has been heard of and nobody could hear of a change: neither by [events](World::needs_events) nor by
-    /// notifications. `None` says nothing about the tube.
-    fn open_unheard(&mut self, _db: u32, _name: &[u8]) -> Option<Self::Key> {
+    /// outside has been heard of. `None` says nothing about the tube.
+    fn open_at_hand(&mut self, _db: u32, _name: &[u8]) -> Option<Self::Key> {
         None
     }
 

@@ -245,13 +245,9 @@ impl World for RedisWorld<'_> {
     }
 
     #[inline(always)]
-    fn open_unheard(&mut self, db: u32, name: &[u8]) -> Option<RedisKey> {
-        let is_unheard = self.is_command
-            && !self.means.listeners.may_be_there()
-            && !self.means.listeners.may_hear_of_keys()
-            && self.selected_db == db
-            && !state::has_news();
-        let tube = if is_unheard { self.means.found.find(db, name) } else { None };
+    fn open_at_hand(&mut self, db: u32, name: &[u8]) -> Option<RedisKey> {
+        let may_be_known = self.selected_db == db && !state::has_news();
+        let tube = if may_be_known { self.means.found.find(db, name) } else { None };
         tube.map(|tube| RedisKey { raw: None, tube: Some(tube) })
     }
 

@@ -243,10 +243,10 @@ pub struct State {
     /// `CLIENT PAUSE … WRITE`, or a failover that is being prepared.
     pub is_paused: bool,
     pub needs_events: bool,
-    /// Whether tubes are at hand, while no events are needed: most commands then take a shorter way.
+    /// Whether tubes are at hand: most commands then take a shorter way.
     pub is_at_hand: bool,
     /// How often that way was taken.
-    pub unheard: u64,
+    pub at_hand: u64,
     /// Whether users have lost their rights.
     pub denies: bool,
     /// The event that is being applied as it came.
@@ -532,11 +532,11 @@ impl World for MemoryWorld {
         state.tell(Op::Apply(Place::of(db, name), event));
     }
 
-    fn open_unheard(&mut self, db: u32, name: &[u8]) -> Option<MemoryKey> {
+    fn open_at_hand(&mut self, db: u32, name: &[u8]) -> Option<MemoryKey> {
         let place = Place::of(db, name);
         let mut state = self.state.borrow_mut();
         assert_ne!(state.changing, Some(place), "{place:?} is opened while it is being changed");
-        if !state.is_at_hand || state.needs_events || !state.news.is_empty() {
+        if !state.is_at_hand || !state.news.is_empty() {
             return None;
         }
         let Some(Entry { value: Value::Tube { tube, .. }, expires_at_ms: None }) = state.keys.0.get(&place)
@@ -544,7 +544,7 @@ impl World for MemoryWorld {
             return None;
         };
         let tube = Some(Rc::clone(tube));
-        state.unheard += 1;
+        state.at_hand += 1;
         drop(state);
         Some(MemoryKey {
             state: Rc::clone(&self.state),
