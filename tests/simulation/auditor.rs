@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use phean::broker::Settings;
 use phean::commands::Verb;
-use phean::queue::{Job, Order, Reservation, State, Tube};
+use phean::queue::{Handle, Job, Order, Reservation, State, Tube};
 
 use super::deed::{Deed, Given, Standing};
 use super::world::{Keyspace, Place};
@@ -60,6 +60,17 @@ struct Look<'a> {
     put_ids: Vec<u64>,
     new: Vec<NewLease>,
     gone: u64,
+}
+
+impl Look<'_> {
+    /// Whether the command names a job as it was before; the number of a lease that somebody gets who waits can be
+    /// guessed.
+    fn names(&self, place: Place, job: &Job<'_>) -> bool {
+        let is_guess = |n: u64| n > job.history.last_n && n >= self.now_ms && !self.line.is_empty();
+        let guessed = |handle: &Handle| handle.id == job.id && handle.n.is_some_and(is_guess);
+        let guessed = self.deed.places.contains(&place) && self.deed.handles.iter().any(guessed);
+        guessed || self.deed.names(place, job.id, job.reservation.map(|r| r.n))
+    }
 }
 
 impl Auditor {
@@ -267,9 +278,8 @@ impl Auditor {
 
     fn gone(&mut self, look: &mut Look<'_>, (birth, place): (u64, Place), job: &Job<'_>) {
         let deed = look.deed;
-        let n = job.reservation.map(|r| r.n);
         let cleared = || deed.is(&[Verb::Clear]) && deed.places.contains(&place);
-        let deleted = deed.is(&[Verb::Delete]) && deed.names(place, job.id, n);
+        let deleted = deed.is(&[Verb::Delete]) && look.names(place, job);
         assert!(deleted || cleared(), "job {} of {place:?} is lost", job.id);
         if deed.is(&[Verb::Clear]) && !is_due(job, look.now_ms) {
             let named = deed.states.contains(&job.state);
@@ -278,7 +288,7 @@ impl Auditor {
             assert!(named || usual || job.state == State::Ready, "job {} was not to be cleared", job.id);
         }
         look.gone += 1;
-        if let Some(n) = n {
+        if let Some(n) = job.reservation.map(|r| r.n) {
             self.end((birth, job.id, n));
         }
     }
@@ -300,8 +310,7 @@ impl Auditor {
         assert!(is.reserves >= was.reserves && is.timeouts >= was.timeouts && is.buries >= was.buries);
         if old.pri != new.pri {
             let may = deed.is(&[Verb::Prioritize, Verb::Release, Verb::Bury]);
-            let n = old.reservation.map(|r| r.n);
-            assert!(may && deed.names(place, id, n), "job {id} has another priority");
+            assert!(may && look.names(place, old), "job {id} has another priority");
             assert_eq!(Some(new.pri), deed.pri);
         }
         let kept = old.reservation.is_some_and(|r| new.reservation.is_some_and(|s| s.n == r.n));
@@ -309,8 +318,7 @@ impl Auditor {
             (Some(r), Some(s)) if kept => self.touched(look, (birth, place, id), r, s),
             (Some(r), _) => self.ended(look, (birth, place), r, old, new),
             (None, _) => {
-                // By its number too, if that was guessed.
-                let named = deed.names(place, id, Some(is.last_n));
+                let named = look.names(place, old);
                 // A command served a waiter first, and then took the job away from it again.
                 let in_passing = named && is.reserves > was.reserves && !look.line.is_empty();
                 let kept = (was.timeouts, was.releases) == (is.timeouts, is.releases);
