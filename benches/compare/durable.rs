@@ -7,7 +7,7 @@ use crate::growth::thousands;
 use crate::load::{BODY, Batches, Spent, drain, redis};
 use crate::process::Server;
 use crate::queue::{KEY, Queue};
-use crate::table::{Goal, Table, in_turn, median};
+use crate::table::{Cost, Goal, Table, in_turn, median};
 
 /// Puts with appendonly, appendfsync everysec, and one replica.
 pub fn replicated(table: &mut Table, plan: &Plan) {
@@ -44,25 +44,6 @@ pub fn replicated(table: &mut Table, plan: &Plan) {
     table.rates("RESERVE + DELETE, LMOVE + LREM", &work, Goal::None);
 }
 
-/// What saving and loading cost, in nanoseconds for a job, and how many bytes that took where.
-struct Snapshot {
-    save: Cost,
-    load: Cost,
-    copied: f64,
-    memory: f64,
-    file: f64,
-}
-
-/// By CPU and by the clock.
-type Cost = (f64, f64);
-
-impl Snapshot {
-    /// Of each MB that the queue takes in memory, so many KB were copied while it was saved.
-    fn copied_kb_per_mb(&self) -> f64 {
-        self.copied / 1e3 / (self.memory / 1e6)
-    }
-}
-
 /// RDB files of many jobs, saved while others work, and loaded.
 pub fn snapshots(table: &mut Table, plan: &Plan) {
     let count = thousands(plan.saved);
@@ -75,35 +56,30 @@ pub fn snapshots(table: &mut Table, plan: &Plan) {
     let sizes = filled.each_ref().map(|one| one.server.saved_bytes());
     filled.iter_mut().for_each(|one| one.server.stop());
     let loads = in_turn(plan.rounds, || filled.each_mut().map(Filled::load));
-    let [phean, list, stream] = std::array::from_fn(|n| Snapshot {
-        save: middle(saves.iter().map(|round| round[n].0)),
-        load: middle(loads.iter().map(|round| round[n])),
-        copied: median(saves.iter().map(|round| round[n].1)),
-        memory: filled[n].memory,
-        file: sizes[n],
-    });
-    for (name, other) in [("list", &list), ("stream", &stream)] {
-        table.costs(&format!("save, {name}"), "ns", [phean.save, other.save], Goal::AtMost(1.0));
+    let others = [(1, "list"), (2, "stream")];
+    for (n, name) in others {
+        let rounds: Vec<(Cost, Cost)> = saves.iter().map(|round| (round[0].0, round[n].0)).collect();
+        table.costs_in_turn(&format!("save, {name}"), "ns", &rounds, Goal::AtMost(1.0));
     }
-    for (name, other) in [("list", &list), ("stream", &stream)] {
-        table.costs(&format!("load, {name}"), "ns", [phean.load, other.load], Goal::AtMost(1.0));
+    for (n, name) in others {
+        let rounds: Vec<(Cost, Cost)> = loads.iter().map(|round| (round[0], round[n])).collect();
+        table.costs_in_turn(&format!("load, {name}"), "ns", &rounds, Goal::AtMost(1.0));
     }
-    for (name, other) in [("list", &list), ("stream", &stream)] {
-        let (phean, other) = (phean.copied_kb_per_mb(), other.copied_kb_per_mb());
-        table.ratio(
-            &format!("copied on write, for each MB in memory, {name}"),
-            "KB",
-            phean,
-            other,
-            Goal::AtMost(1.0),
-        );
+    let [memory, copied] = [
+        filled.each_ref().map(|one| one.memory / 1e6),
+        std::array::from_fn(|n| median(saves.iter().map(|round| round[n].1)) / 1e3),
+    ];
+    for (n, name) in others {
+        let [phean, other] = [0, n].map(|n: usize| copied[n] / memory[n]);
+        let what = format!("copied on write, for each MB in memory, {name}");
+        table.ratio(&what, "KB", phean, other, Goal::AtMost(1.0));
     }
-    for (name, other) in [("list", &list), ("stream", &stream)] {
-        let (phean, other) = (phean.copied / 1e6, other.copied / 1e6);
-        table.ratio(&format!("copied on write in all, {name}"), "MB", phean, other, Goal::None);
+    for (n, name) in others {
+        let what = format!("copied on write in all, {name}");
+        table.ratio(&what, "MB", copied[0] / 1e3, copied[n] / 1e3, Goal::None);
     }
-    table.ratio("memory, list", "MB", phean.memory / 1e6, list.memory / 1e6, Goal::None);
-    table.ratio("size of the file, list", "MB", phean.file / 1e6, list.file / 1e6, Goal::None);
+    table.ratio("memory, list", "MB", memory[0], memory[1], Goal::None);
+    table.ratio("size of the file, list", "MB", sizes[0] / 1e6, sizes[1] / 1e6, Goal::None);
 }
 
 /// A server with many jobs.
@@ -162,8 +138,4 @@ impl Filled {
         let per_job = |seconds: f64| seconds * 1e9 / self.jobs as f64;
         (per_job(cpu), per_job(wall))
     }
-}
-
-fn middle(costs: impl Iterator<Item = Cost> + Clone) -> Cost {
-    (median(costs.clone().map(|cost| cost.0)), median(costs.map(|cost| cost.1)))
 }

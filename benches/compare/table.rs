@@ -34,6 +34,9 @@ impl Goal {
 
 const HEAD: [&str; 7] = ["", "phean", "other", "by CPU", "by clock", "goal", ""];
 
+/// By CPU and by the clock.
+pub type Cost = (f64, f64);
+
 /// All rows, in the order in which they were measured.
 #[derive(Default)]
 pub struct Table {
@@ -65,13 +68,20 @@ impl Table {
     }
 
     /// A ratio of two costs: by CPU and by the clock, judged by CPU.
-    pub fn costs(&mut self, what: &str, unit: &str, values: [(f64, f64); 2], goal: Goal) {
-        let [(phean_cpu, phean_clock), (other_cpu, other_clock)] = values;
-        let cpu = phean_cpu / other_cpu;
+    pub fn costs(&mut self, what: &str, unit: &str, [phean, other]: [Cost; 2], goal: Goal) {
+        self.costs_in_turn(what, unit, &[(phean, other)], goal);
+    }
+
+    /// The same of costs that were measured in turn.
+    pub fn costs_in_turn(&mut self, what: &str, unit: &str, rounds: &[(Cost, Cost)], goal: Goal) {
+        let middle = |of: fn(&(Cost, Cost)) -> f64| median(rounds.iter().map(of));
         let cell = |cpu: f64, clock: f64| format!("{} CPU, {} {unit}", short(cpu), short(clock));
-        let cells = [cell(phean_cpu, phean_clock), cell(other_cpu, other_clock)];
-        let ratios = [format!("{cpu:.2}"), format!("{:.2}", phean_clock / other_clock)];
-        self.push(what, cells, ratios, goal, goal.met(two(cpu)));
+        let cells = [
+            cell(middle(|round| round.0.0), middle(|round| round.0.1)),
+            cell(middle(|round| round.1.0), middle(|round| round.1.1)),
+        ];
+        let (cpu, clock) = (middle(|round| round.0.0 / round.1.0), middle(|round| round.0.1 / round.1.1));
+        self.push(what, cells, [cpu, clock].map(|ratio| format!("{ratio:.2}")), goal, goal.met(two(cpu)));
     }
 
     /// How long others wait at the worst, judged by the processor's time, where that can be told.

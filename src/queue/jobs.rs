@@ -247,14 +247,18 @@ impl Jobs {
     #[expect(clippy::vec_box, reason = "boxes are what a tube holds")]
     pub(super) fn of_segments(segments: Vec<Box<Segment>>) -> Jobs {
         let mut jobs = Jobs::default();
-        for order in Order::ALL {
-            let entries = segments.iter().map(|segment| (segment.keys()[order as usize], segment.base_id()));
-            jobs.orders[order as usize] = entries.filter(|(key, _)| *key != NO_KEY).collect();
-            jobs.firsts[order as usize] = jobs.orders[order as usize].first().copied().unwrap_or(NOWHERE);
-        }
+        let mut entries: [Vec<(u64, u64)>; ORDERS] = Default::default();
+        // Each of them is looked at once: there may be many more than a processor's caches hold.
         for segment in &segments {
             jobs.counts.plus(&segment.count());
             jobs.bytes += segment.bytes();
+            for (entries, key) in entries.iter_mut().zip(segment.keys()).filter(|(_, key)| *key != NO_KEY) {
+                entries.push((key, segment.base_id()));
+            }
+        }
+        for (order, entries) in entries.into_iter().enumerate() {
+            jobs.firsts[order] = entries.iter().min().copied().unwrap_or(NOWHERE);
+            jobs.orders[order] = entries.into_iter().collect();
         }
         jobs.segments = segments.into_iter().collect();
         jobs

@@ -8,9 +8,8 @@ pub(super) enum Alike<T> {
 }
 
 impl<T: Copy + PartialEq> Alike<T> {
-    /// What each of so many slots, at least one, has.
-    pub(super) fn of(slots: usize, of: impl FnMut(usize) -> T) -> Alike<T> {
-        let each: Vec<T> = (0..slots).map(of).collect();
+    /// What each slot, at least one, has.
+    pub(super) fn of_each(each: Vec<T>) -> Alike<T> {
         let first = each[0];
         if each.iter().all(|value| *value == first) { Alike::Same(first) } else { Alike::Each(each) }
     }

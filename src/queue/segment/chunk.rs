@@ -89,12 +89,19 @@ impl Column<'_> {
     pub(super) fn alike<T: Copy + Default>(&self, jobs: usize, of: impl Fn(u64) -> T) -> Alike<T> {
         match self {
             Column::Same(value) => Alike::Same(of(*value)),
-            Column::Small(_) | Column::Each(_) => {
-                let mut each = vec![T::default(); jobs];
-                self.give(&mut each, |mine, value| *mine = of(value));
-                Alike::Each(each)
-            }
+            Column::Small(_) | Column::Each(_) => Alike::Each(self.each_as(jobs, of)),
         }
+    }
+
+    /// What is made of the values of so many jobs, one after the other.
+    pub(super) fn each_as<T: Copy + Default>(&self, jobs: usize, mut of: impl FnMut(u64) -> T) -> Vec<T> {
+        let mut each = vec![T::default(); jobs];
+        match self {
+            Column::Same(value) => each.iter_mut().for_each(|mine| *mine = of(*value)),
+            Column::Small(bytes) => each.iter_mut().zip(&**bytes).for_each(|(m, v)| *m = of(u64::from(*v))),
+            Column::Each(values) => each.iter_mut().zip(values).for_each(|(mine, value)| *mine = of(*value)),
+        }
+        each
     }
 
     fn into_owned(self) -> Column<'static> {
@@ -122,26 +129,16 @@ impl Column<'_> {
         }
     }
 
-    /// Gives each job its value.
-    fn give<T>(&self, slots: &mut [T], mut set: impl FnMut(&mut T, u64)) {
-        match self {
-            Column::Same(value) => slots.iter_mut().for_each(|slot| set(slot, *value)),
-            Column::Small(bytes) => {
-                slots.iter_mut().zip(&**bytes).for_each(|(slot, v)| set(slot, u64::from(*v)))
-            }
-            Column::Each(values) => slots.iter_mut().zip(values).for_each(|(slot, v)| set(slot, *v)),
-        }
-    }
-
     /// The smallest and the largest value.
     fn bounds(&self) -> (u64, u64) {
-        fn of(values: impl Iterator<Item = u64>) -> (u64, u64) {
-            values.fold((u64::MAX, 0), |(min, max), value| (min.min(value), max.max(value)))
+        fn of<T: Copy + Ord>(values: &[T]) -> Option<(T, T)> {
+            let first = *values.first()?;
+            Some(values.iter().fold((first, first), |(min, max), value| (min.min(*value), max.max(*value))))
         }
         match self {
             Column::Same(value) => (*value, *value),
-            Column::Small(bytes) => of(bytes.iter().map(|byte| u64::from(*byte))),
-            Column::Each(values) => of(values.iter().copied()),
+            Column::Small(bytes) => of(bytes).map_or((u64::MAX, 0), |(min, max)| (min.into(), max.into())),
+            Column::Each(values) => of(values).unwrap_or((u64::MAX, 0)),
         }
     }
 

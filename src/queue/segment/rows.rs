@@ -241,33 +241,31 @@ impl Rows {
         let mut rows = Rows::new(chunk.after_id + chunk.ids.get(0), chunk.since_ms);
         rows.len = slots as u16;
         if chunk.ids != Column::Same(1) {
-            let mut gap = 0_u32;
-            rows.gaps = Alike::of(slots, |slot| {
-                if slot > 0 {
-                    gap = gap.wrapping_add(chunk.ids.get(slot) as u32).wrapping_sub(1);
-                }
+            // The first is where the base is.
+            let mut gap = 1_u32.wrapping_sub(chunk.ids.get(0) as u32);
+            rows.gaps = Alike::of_each(chunk.ids.each_as(slots, |distance| {
+                gap = gap.wrapping_add(distance as u32).wrapping_sub(1);
                 gap
-            });
+            }));
         }
         if chunk.created != Column::Same(0) {
             let (mut created, mut latest) = (0_u32, 0);
-            rows.created = Alike::of(slots, |slot| {
-                created = created.wrapping_add(chunk.created.get(slot) as u32);
+            rows.created = Alike::of_each(chunk.created.each_as(slots, |distance| {
+                created = created.wrapping_add(distance as u32);
                 latest = latest.max(created);
                 created
-            });
+            }));
             in_range(chunk.since_ms + u64::from(latest), 0, TIME_MAX_MS)?;
         }
         rows.starts = match &chunk.lengths {
             Column::Same(len) => Starts::Even(*len as u32),
             lengths => {
                 let mut end = 0_u32;
-                let starts = (0..slots).map(|slot| {
+                Starts::Each(lengths.each_as(slots, |len| {
                     let start = end;
-                    end = end.wrapping_add(lengths.get(slot) as u32);
+                    end = end.wrapping_add(len as u32);
                     start
-                });
-                Starts::Each(starts.collect())
+                }))
             }
         };
         Ok(rows)
