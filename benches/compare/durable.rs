@@ -29,15 +29,16 @@ pub fn replicated(table: &mut Table, plan: &Plan) {
     while !redis(&replica).ask_text(&["INFO", "replication"]).contains("master_link_status:up") {
         std::thread::sleep(Duration::from_millis(10));
     }
+    let jobs = plan.jobs / 2;
     let one = |queue: Queue| {
-        let put = Batches::puts(queue, BODY).run(&primary, plan.jobs);
+        let put = Batches::puts(queue, BODY).run(&primary, jobs);
         in_step();
-        let work = drain(&primary, queue, plan.jobs);
+        let work = drain(&primary, queue, jobs);
         primary.flush();
         in_step();
         (put, work)
     };
-    let rounds = in_turn(plan.rounds, || (one(Queue::Phean), one(Queue::List)));
+    let rounds = in_turn(plan.rounds + 3, || (one(Queue::Phean), one(Queue::List)));
     let puts: Vec<(Spent, Spent)> = rounds.iter().map(|(phean, list)| (phean.0, list.0)).collect();
     let work: Vec<(Spent, Spent)> = rounds.iter().map(|(phean, list)| (phean.1, list.1)).collect();
     table.rates("PUT, RPUSH", &puts, Goal::AtLeast(0.9));
@@ -55,7 +56,7 @@ pub fn snapshots(table: &mut Table, plan: &Plan) {
     let saves = in_turn(plan.rounds.div_ceil(2), || filled.each_ref().map(|one| one.save(plan)));
     let sizes = filled.each_ref().map(|one| one.server.saved_bytes());
     filled.iter_mut().for_each(|one| one.server.stop());
-    let loads = in_turn(plan.rounds, || filled.each_mut().map(Filled::load));
+    let loads = in_turn(plan.rounds.min(5), || filled.each_mut().map(Filled::load));
     let others = [(1, "list"), (2, "stream")];
     for (n, name) in others {
         let rounds: Vec<(Cost, Cost)> = saves.iter().map(|round| (round[0].0, round[n].0)).collect();

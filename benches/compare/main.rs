@@ -83,11 +83,7 @@ fn main() {
     let plan = if quick { QUICK } else { WHOLE };
     let (start, mut table) = (Instant::now(), Table::default());
     let machine = measure(&mut table, &plan, wants);
-    println!(
-        "{machine}\nmedians of {} rounds, {}-byte bodies, persistence off unless said",
-        plan.rounds,
-        load::BODY
-    );
+    println!("{machine}\nmedians of several rounds, {}-byte bodies, persistence off unless said", load::BODY);
     table.print();
     println!("{} s in all", start.elapsed().as_secs());
 }

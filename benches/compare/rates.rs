@@ -17,7 +17,7 @@ pub fn pipelined(table: &mut Table, plan: &Plan, redis: &Server, beanstalkd: Opt
     // Short rounds, and more of them: the machine is as fast in one half of a round as in the other, at most times.
     let jobs = (plan.jobs / 4).next_multiple_of(256);
     for (other, server) in others {
-        let rounds = in_turn(plan.rounds * 3, || {
+        let rounds = in_turn(plan.rounds * 2, || {
             let few = if other == Queue::Beanstalkd { jobs / 2 } else { jobs };
             let phean = put_and_work(redis, Queue::Phean, jobs);
             let other = put_and_work(server, other, few.next_multiple_of(256));
