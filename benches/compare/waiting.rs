@@ -53,9 +53,11 @@ pub fn wake_times(sides: &[Side<'_>], samples: usize) -> Vec<Vec<f64>> {
                 (name, queue, server.connect(), told)
             })
             .collect();
-        // The sides take turns job by job, so that a busy moment of the machine meets all of them.
+        // The sides take turns job by job, so that a busy moment of the machine meets all of them, and in every order, as
+        // who comes right after another on the same server finds it awake.
         for n in 0..samples {
-            for (times, (_, queue, producer, told)) in times.iter_mut().zip(&mut pairs) {
+            for side in turn(n, sides.len()) {
+                let (times, (_, queue, producer, told)) = (&mut times[side], &mut pairs[side]);
                 // A worker that has just finished a job is given the time to wait again.
                 std::thread::sleep(std::time::Duration::from_micros(100));
                 let mut put = Vec::new();
@@ -69,6 +71,16 @@ pub fn wake_times(sides: &[Side<'_>], samples: usize) -> Vec<Vec<f64>> {
         }
     });
     times
+}
+
+/// The order of so many sides in the nth turn: all orders of two or three of them, one after the other.
+fn turn(n: usize, sides: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..sides).collect();
+    if n % 2 == 1 {
+        order.reverse();
+    }
+    order.rotate_left(n / 2 % sides);
+    order
 }
 
 fn wait_and_finish(queue: Queue, mut worker: Connection, jobs: usize, tell: &mpsc::Sender<Instant>) {
