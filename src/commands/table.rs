@@ -136,6 +136,18 @@ pub struct Command {
     pub args: &'static [Arg],
 }
 
+impl Command {
+    /// The command of this name, in any case.
+    pub fn named(name: &str) -> Option<&'static Command> {
+        COMMANDS.iter().find(|command| command.name.eq_ignore_ascii_case(name))
+    }
+
+    /// How many arguments it takes at least, its name among them.
+    pub const fn least_words(&self) -> usize {
+        self.arity.unsigned_abs() as usize
+    }
+}
+
 const TUBE: Arg = Arg::new("tube", Kind::Key);
 const ID: Arg = Arg::new("id", Kind::Text);
 const IDS: Arg = ID.multiple();

@@ -17,6 +17,8 @@ pub(super) use raw::{
     RedisModuleKeyOptCtx, RedisModuleString, RedisModuleType,
 };
 
+use crate::commands::{COMMANDS, Command};
+
 /// Calls a function of the module API.
 macro_rules! api {
     ($name:ident($($argument:expr),* $(,)?)) => {
@@ -61,6 +63,15 @@ const READ: c_int = 1 << 0;
 const WRITE: c_int = 1 << 1;
 const NOTOUCH: c_int = 1 << 16;
 const KEYTYPE_EMPTY: c_int = 0;
+/// No command of ours takes more arguments than these at least.
+const WORDS_MAX: usize = 4;
+const _: () = {
+    let mut n = 0;
+    while n < COMMANDS.len() {
+        assert!(COMMANDS[n].least_words() <= WORDS_MAX);
+        n += 1;
+    }
+};
 
 /// A string of Redis that we own.
 pub(super) struct OwnedString(NonNull<RedisModuleString>);
@@ -581,15 +592,31 @@ pub(super) fn user_may_run(user: &OwnedString, command: &[&[u8]]) -> bool {
     may_run(user, &mut argv)
 }
 
+/// A command of ours that rights are asked of, with one tube, its first argument.
+pub(super) struct OnTube {
+    name: OwnedString,
+    words: usize,
+}
+
+impl OnTube {
+    /// Of any other command no user has the right.
+    pub(super) fn new(name: &str) -> OnTube {
+        let words = Command::named(name).map_or(0, Command::least_words);
+        OnTube { name: OwnedString::new(name.as_bytes()), words }
+    }
+}
+
 /// Whether a user may run a command on one key. The same as [`user_may_run`], with less work.
-pub(super) fn user_may_use(user: &OwnedString, command: &OwnedString, key: &[u8]) -> bool {
+pub(super) fn user_may_use(user: &OwnedString, command: &OnTube, key: &[u8]) -> bool {
+    let key = OwnedString::new(key);
+    // Servers with the security updates of 2026 grant nothing to a command with fewer arguments than it takes. What
+    // the others are does not matter.
+    let mut argv = [key.as_ptr(); WORDS_MAX];
+    argv[0] = command.name.as_ptr();
+    let Some(argv) = argv.get_mut(..command.words).filter(|argv| !argv.is_empty()) else { return false };
     // SAFETY: see the head of this file.
     let user = unsafe { api!(RedisModule_GetModuleUserFromUserName(user.as_ptr())) };
-    if user.is_null() {
-        return false;
-    }
-    let key = OwnedString::new(key);
-    may_run(user, &mut [command.as_ptr(), key.as_ptr()])
+    !user.is_null() && may_run(user, argv)
 }
 
 /// Asks for a user, and frees its handle.

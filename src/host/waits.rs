@@ -11,7 +11,7 @@ use crate::broker::{End, News, Numbered, Pairs};
 use crate::commands::{Reply, Verb, job_reply};
 use crate::queue::{Job, Reservation};
 
-use super::api::{self, BlockedClient, Ctx, OwnedString, RedisModuleCtx, RedisModuleString};
+use super::api::{self, BlockedClient, Ctx, OnTube, OwnedString, RedisModuleCtx, RedisModuleString};
 use super::clock::now_ms;
 use super::guard::guard;
 use super::reply::RedisReply;
@@ -50,8 +50,8 @@ pub(super) struct Waits {
     spare: Option<Box<Ended>>,
     /// The user of the last one that was told, freed when the next one comes: no job is on its way then.
     told: Option<OwnedString>,
-    /// The name of the command PHEAN.RESERVE, once it was needed.
-    reserve: Option<OwnedString>,
+    /// The command PHEAN.RESERVE, once it was needed.
+    reserve: Option<OnTube>,
 }
 
 /// What the reply callback writes.
@@ -98,7 +98,7 @@ impl Waits {
         if waiting.asked.verb == Verb::Mreserve {
             return api::user_may_run(user, &[b"phean.mreserve", b"1", name]);
         }
-        let reserve = self.reserve.get_or_insert_with(|| OwnedString::new(b"phean.reserve"));
+        let reserve = self.reserve.get_or_insert_with(|| OnTube::new("phean.reserve"));
         api::user_may_use(user, reserve, name)
     }
 

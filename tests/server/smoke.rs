@@ -1,5 +1,6 @@
 //! The module loads, and a job goes through.
 
+use crate::beanstalk_talk::{ON, Talk};
 use crate::harness::{Server, has_module, module_path};
 use crate::raw::Raw;
 use crate::reply::{Reserved, array, map, ok_int, reserved, reserved_many, run, text};
@@ -82,4 +83,28 @@ fn jobs_outlive_a_restart() {
     server.restart();
     let job = reserved(&run(&mut server.connect(), "PHEAN.RESERVE emails")).expect("the job is still there");
     assert_eq!((job.id, job.body.as_slice()), (id, &b"hello"[..]));
+}
+
+/// Each command asks for other rights, as whichever command of ours does the same.
+#[test]
+fn a_job_goes_through_the_beanstalk_port() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[ON]);
+    let mut bean = Talk::new(&server);
+    let id = bean.put_id("hello");
+    let job = (id, "hello".to_owned());
+    assert_eq!(bean.reserve(), job);
+    assert_eq!(bean.ask(&format!("touch {id}")), "TOUCHED");
+    assert_eq!(bean.ask(&format!("release {id} 5 0")), "RELEASED");
+    bean.send(format!("reserve-job {id}\r\n"));
+    assert_eq!(bean.job(), job);
+    assert_eq!(bean.ask(&format!("bury {id} 5")), "BURIED");
+    bean.send("peek-buried\r\n");
+    assert_eq!(bean.job(), job);
+    assert_eq!(bean.ask("kick 1"), "KICKED 1");
+    assert_eq!(bean.ask("pause-tube default 0"), "PAUSED");
+    assert_eq!(bean.ask(&format!("kick-job {id}")), "NOT_FOUND");
+    assert_eq!(bean.ask(&format!("delete {id}")), "DELETED");
 }

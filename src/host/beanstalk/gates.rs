@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::api::{self, Answer, Ctx, Filter, OwnedString, RedisModuleCommandFilterCtx, flag};
+use super::super::api::{self, Answer, Ctx, Filter, OnTube, OwnedString, RedisModuleCommandFilterCtx, flag};
 use crate::beanstalk::{Facts, Gates, Refusal, Trouble};
 use crate::commands::quoted;
 
@@ -25,7 +25,7 @@ pub(super) struct Memory {
     /// Any key, for questions that are about none.
     no_key: OwnedString,
     /// The commands that were asked about, as strings of Redis.
-    commands: Vec<(&'static str, OwnedString)>,
+    commands: Vec<(&'static str, OnTube)>,
     rights: Vec<Right>,
     /// How many of them hold.
     rights_used: usize,
@@ -82,7 +82,7 @@ impl Memory {
             return right.granted;
         }
         let at = self.commands.iter().position(|(name, _)| *name == command).unwrap_or_else(|| {
-            self.commands.push((command, OwnedString::new(command.as_bytes())));
+            self.commands.push((command, OnTube::new(command)));
             self.commands.len() - 1
         });
         let granted =
