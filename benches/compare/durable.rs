@@ -66,10 +66,8 @@ pub fn snapshots(table: &mut Table, plan: &Plan) {
         let rounds: Vec<(Cost, Cost)> = loads.iter().map(|round| (round[0], round[n])).collect();
         table.costs_in_turn(&format!("load, {name}"), "ns", &rounds, Goal::AtMost(1.0));
     }
-    let [memory, copied] = [
-        filled.each_ref().map(|one| one.memory / 1e6),
-        std::array::from_fn(|n| median(saves.iter().map(|round| round[n].1)) / 1e3),
-    ];
+    let memory = filled.each_ref().map(|one| one.memory / 1e6);
+    let copied = [0, 1, 2].map(|n: usize| median(saves.iter().map(|round| round[n].1)) / 1e3);
     for (n, name) in others {
         let [phean, other] = [0, n].map(|n: usize| copied[n] / memory[n]);
         let what = format!("copied on write, for each MB in memory, {name}");

@@ -5,7 +5,7 @@
 //! To hear of a turn of the event loop costs as much as a fifth of a command, of ours and of others', so we are deaf to
 //! them while there is nothing to do for us then: nobody waits, and the beanstalk port is closed or its sessions
 //! [run alone](super::beanstalk). Whoever leaves something to be done puts an end to it: [`hear_turns`],
-//! [`ignore_turns`].
+//! [`State::ignore_turns`].
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -120,8 +120,8 @@ fn stop_being_deaf() -> bool {
 }
 
 /// Has Redis not tell of that: nothing is to be done before it sleeps. Only a timer and the event loop's callback of a
-/// file descriptor may say so, as Redis must not be going through its list of listeners. Whoever says so sets
-/// [`about_to_sleep`](super::timer::Timer::about_to_sleep), as from then on it may be, at any time.
+/// file descriptor may say so, as Redis must not be going through its list of listeners. Called by
+/// [`State::ignore_turns`] alone.
 pub(super) fn ignore_turns() {
     if !IS_DEAF.0.get()
         && let Some(ctx) = OWN.0.get()

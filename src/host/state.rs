@@ -73,9 +73,15 @@ impl State {
     pub(super) fn ignore_turns_if_quiet(&mut self) {
         self.is_to_be_quiet = false;
         if self.is_quiet() {
-            events::ignore_turns();
-            self.timer.about_to_sleep = true;
+            self.ignore_turns();
         }
+    }
+
+    /// Has Redis not tell of the turns of its event loop: nothing is to be done before it sleeps, which it may be about
+    /// to do at any time from now on. Only a timer and the event loop's callback of a file descriptor may say so.
+    pub(super) fn ignore_turns(&mut self) {
+        events::ignore_turns();
+        self.timer.about_to_sleep = true;
     }
 
     /// Has a timer do that, if there is nothing to do and Redis tells nevertheless. Not while workers wait now and then:

@@ -2,7 +2,7 @@
 //!
 //! Where clients wait for each answer, most turns of the event loop bring one command. Then more than half of the
 //! work would be Redis telling us that it wakes and is about to sleep. So such a command runs in the callback of its
-//! file descriptor, and Redis [need not tell](events::ignore_turns).
+//! file descriptor, and Redis [need not tell](State::ignore_turns).
 //!
 //! Such a callback has no context in which anything could be replicated, and may be called in the middle of another
 //! module's command. So this is done only where nobody is to hear of changes (no append-only file, no replica, no
@@ -128,8 +128,7 @@ impl State {
         self.settle(ctx);
         let is_done = !self.has_work();
         if is_done {
-            events::ignore_turns();
-            self.timer.about_to_sleep = true;
+            self.ignore_turns();
         }
         is_done
     }
