@@ -1,9 +1,10 @@
 //! The two servers that are compared: a real beanstalkd, and redis-server with the module.
 
-use crate::harness::{Server, free_port};
+use crate::harness::{Server, free_port, is_port_taken};
 use crate::waiting::patience;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -68,7 +69,7 @@ impl Contestant {
             match Server::try_start(&lines) {
                 Ok(server) => return Contestant::Module { port, server: Box::new(server) },
                 // Somebody else took the port in between.
-                Err(_) if TcpListener::bind(("127.0.0.1", port)).is_err() => {}
+                Err(log) if is_port_taken(&log) => {}
                 Err(log) => panic!("the server did not start:\n{log}"),
             }
         }
@@ -104,16 +105,27 @@ impl Contestant {
 }
 
 impl Process {
-    /// Waits until it accepts connections; false if it ends instead.
+    /// Waits until it answers on its port; false if it ends instead.
     fn is_listening(&mut self, port: u16) -> bool {
         let bound = Instant::now() + patience();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        // An answer alone says little: it may be somebody else who listens there.
+        while pid_at(port).ok() != Some(self.child.id()) {
             if self.child.try_wait().expect("the process can be asked").is_some() || Instant::now() > bound {
                 return false;
             }
             thread::sleep(Duration::from_millis(2));
         }
-        // It may be somebody else who listens there.
-        self.child.try_wait().expect("the process can be asked").is_none()
+        true
     }
+}
+
+/// The process id of the beanstalkd that listens there.
+fn pid_at(port: u16) -> io::Result<u32> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(patience()))?;
+    stream.write_all(b"stats\r\nquit\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let pid = text.lines().find_map(|line| line.strip_prefix("pid: ")?.parse().ok());
+    pid.ok_or_else(|| io::Error::other(format!("no pid in {text}")))
 }

@@ -5,7 +5,7 @@ use crate::waiting::{eventually, eventually_some, patience};
 use redis::{Client, Connection, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -448,6 +448,9 @@ fn config_text(dir: &Path, port: u16, module: Option<&Path>, config: &[&str]) ->
 
 /// A port that nobody listens on, with the one that a cluster's bus would take 10,000 above it. The range
 /// lies below the ports that Linux gives to outgoing connections, so that a restart finds it free again.
+///
+/// It is looked for by connecting. A socket that listened for a moment would listen for longer in a process that
+/// another thread is just starting: a child has all its parent's sockets until its program begins.
 pub fn free_port() -> u16 {
     const FIRST: u32 = 12_000;
     const COUNT: u32 = 10_000;
@@ -456,7 +459,7 @@ pub fn free_port() -> u16 {
     for _ in 0..COUNT {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = (FIRST + seed.wrapping_add(step) % COUNT) as u16;
-        let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        let is_free = |port: u16| TcpStream::connect(("127.0.0.1", port)).is_err();
         if is_free(port) && is_free(port + 10_000) {
             return port;
         }
@@ -464,7 +467,8 @@ pub fn free_port() -> u16 {
     panic!("no free port from {FIRST} on");
 }
 
-fn is_port_taken(log: &str) -> bool {
+/// Whether a server did not start because somebody else listens on its port.
+pub fn is_port_taken(log: &str) -> bool {
     log.contains("Address already in use") || log.contains("Failed listening on port")
 }
 
