@@ -5,53 +5,94 @@
 //! processor's caches; the code that is called there again and again should be the same.
 
 use std::collections::BTreeSet;
+use std::hint::cold_path;
 
 /// Pairs in order: by the first number, and among those by the second. Everything costs O(log n).
 #[derive(Clone, Debug, Default)]
-pub struct Pairs(BTreeSet<(u64, u64)>);
+pub struct Pairs {
+    /// All of them, in order, while they are few: a tree of a single node would be made and freed again and again.
+    few: Vec<(u64, u64)>,
+    /// All of them from when they were more until there are none.
+    many: BTreeSet<(u64, u64)>,
+}
+
+/// So many pairs are few.
+const FEW: usize = 16;
 
 impl Pairs {
     /// Adds a pair.
     #[inline(never)]
     pub fn insert(&mut self, first: u64, second: u64) {
-        self.0.insert((first, second));
+        let pair = (first, second);
+        if self.many.is_empty() {
+            // Most come after all others.
+            let at = self.few.iter().rposition(|other| *other <= pair).map_or(0, |last| last + 1);
+            let is_there = at > 0 && self.few[at - 1] == pair;
+            if is_there || self.few.len() < FEW {
+                if !is_there {
+                    self.few.insert(at, pair);
+                }
+                return;
+            }
+        }
+        self.insert_among_many(pair);
+    }
+
+    #[cold]
+    fn insert_among_many(&mut self, pair: (u64, u64)) {
+        self.many.extend(self.few.drain(..));
+        self.many.insert(pair);
     }
 
     /// Takes a pair away; `false` if it was not there.
     #[inline(never)]
     pub fn remove(&mut self, first: u64, second: u64) -> bool {
-        self.0.remove(&(first, second))
+        let pair = (first, second);
+        if !self.many.is_empty() {
+            cold_path();
+            return self.many.remove(&pair);
+        }
+        let Some(at) = self.few.iter().position(|other| *other == pair) else { return false };
+        self.few.remove(at);
+        true
     }
 
     /// The pairs whose first number is this one, or comes after it.
     pub fn from(&self, first: u64) -> impl Iterator<Item = (u64, u64)> {
-        self.0.range((first, 0)..).copied()
+        let few = self.few.iter().skip_while(move |pair| pair.0 < first);
+        few.chain(self.many.range((first, 0)..)).copied()
     }
 
     /// The second number of the first pair that begins with this number.
     #[inline(never)]
     pub fn get(&self, first: u64) -> Option<u64> {
-        self.from(first).next().filter(|pair| pair.0 == first).map(|pair| pair.1)
+        let pair = if self.many.is_empty() {
+            self.few.iter().find(|pair| pair.0 >= first)
+        } else {
+            cold_path();
+            self.many.range((first, 0)..).next()
+        };
+        pair.filter(|pair| pair.0 == first).map(|pair| pair.1)
     }
 
     /// All pairs.
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.0.iter().copied()
+        self.few.iter().chain(&self.many).copied()
     }
 
     /// The first of all pairs.
     pub fn first(&self) -> Option<(u64, u64)> {
-        self.0.first().copied()
+        self.few.first().or_else(|| self.many.first()).copied()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.few.len() + self.many.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 }
 
@@ -160,6 +201,39 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn pairs_are_in_order_be_they_few_or_many() {
+        let (mut pairs, mut plain) = (Pairs::default(), BTreeSet::new());
+        let mut seed = 3_u64;
+        let mut random = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        for _ in 0..300 {
+            // Up to so many pairs, then down to none.
+            let most = random(3 * FEW as u64) as usize;
+            while plain.len() < most {
+                let pair = (random(20), random(4));
+                pairs.insert(pair.0, pair.1);
+                plain.insert(pair);
+                assert!(pairs.iter().eq(plain.iter().copied()));
+            }
+            loop {
+                let first = random(21);
+                let rest = || plain.range((first, 0)..).copied();
+                assert!(pairs.from(first).eq(rest()));
+                assert_eq!(pairs.get(first), rest().next().filter(|pair| pair.0 == first).map(|pair| pair.1));
+                assert_eq!((pairs.first(), pairs.len()), (plain.first().copied(), plain.len()));
+                assert_eq!(pairs.is_empty(), plain.is_empty());
+                if plain.is_empty() {
+                    break;
+                }
+                let pair = (random(20), random(4));
+                assert_eq!(pairs.remove(pair.0, pair.1), plain.remove(&pair));
+            }
+        }
+    }
 
     #[test]
     fn things_are_found_by_number_and_in_order() {

@@ -326,7 +326,9 @@ impl<'a, W: World> Step<'a, W> {
 
     #[cold]
     fn serve_line(&mut self) {
-        while let Some((number, wait)) = self.broker.first_in_line(self.db, self.name) {
+        while self.key.tube().is_some_and(Tube::has_ready)
+            && let Some((number, wait)) = self.broker.first_in_line(self.db, self.name)
+        {
             let worker = Worker { client: wait.client, ttr_ms: wait.ttr_ms };
             let mut jobs = Vec::new();
             while jobs.len() < wait.count.unwrap_or(1) as usize

@@ -139,6 +139,12 @@ impl Tube {
         self.jobs.counts()
     }
 
+    /// Whether there is a ready job.
+    #[inline]
+    pub fn has_ready(&self) -> bool {
+        self.jobs.counts().of(State::Ready) > 0
+    }
+
     /// The job `id`. O(log n).
     pub fn job(&self, id: u64) -> Option<Job<'_>> {
         self.jobs.get(id)
