@@ -220,6 +220,17 @@ impl Line {
         !self.wide.is_empty()
     }
 
+    /// Whether it is certain that nobody waits on a tube.
+    #[inline(always)]
+    pub fn nobody_waits_on(&self, db: u32, name: &[u8]) -> bool {
+        self.waiting() == 0 || self.waits_elsewhere(db, name)
+    }
+
+    #[cold]
+    fn waits_elsewhere(&self, db: u32, name: &[u8]) -> bool {
+        self.wide.is_empty() && self.line_of(db, name).is_none_or(Pairs::is_empty)
+    }
+
     /// How many stand in a tube's line, which wide waiters know by this number.
     pub fn waiting_on(&self, db: u32, name: &[u8], number: Option<u32>) -> usize {
         let narrow = self.line_of(db, name).map_or(0, Pairs::len);

@@ -19,7 +19,7 @@ impl Broker {
     #[inline(always)]
     pub fn open_plain<W: World>(&self, world: &mut W, db: u32, name: &[u8], now_ms: u64) -> Option<W::Key> {
         let is_plain = self.role == Role::Primary
-            && self.line.waiting() == 0
+            && self.line.nobody_waits_on(db, name)
             && self.sessions.is_empty()
             && self.port.is_none()
             && self.unseen.is_empty()

@@ -254,7 +254,11 @@ impl State {
             cold_path();
             self.arm(ctx);
         }
-        if self.timer.about_to_sleep && (self.broker.has_deliveries() || self.means.waits.has_ended()) {
+        // Where we are deaf to its turns, whoever leaves the state sees to that.
+        if self.timer.about_to_sleep
+            && (self.broker.has_deliveries() || self.means.waits.has_ended())
+            && !events::is_deaf()
+        {
             cold_path();
             api::turn_event_loop();
         }

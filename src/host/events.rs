@@ -3,9 +3,9 @@
 //! the next command runs.
 //!
 //! To hear of a turn of the event loop costs as much as a fifth of a command, of ours and of others', so we are deaf to
-//! them while there is nothing to do for us then: nobody waits, and the beanstalk port is closed or its sessions
-//! [run alone](super::beanstalk). Whoever leaves something to be done puts an end to it: [`hear_turns`],
-//! [`State::ignore_turns`].
+//! them while there is nothing to do for us then, and not likely to be soon: nobody has begun to wait lately, and the
+//! beanstalk port is closed or its sessions [run alone](super::beanstalk). Whoever leaves something to be done puts an
+//! end to it: [`hear_turns`], [`State::ignore_turns`].
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int, c_void};

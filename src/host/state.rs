@@ -64,9 +64,10 @@ impl State {
             || self.means.door.has_work()
     }
 
-    /// Whether nothing is to be done before the event loop sleeps, and nothing is likely to be soon.
+    /// Whether nothing is to be done before the event loop sleeps, and nothing is likely to be soon. Who has waited for
+    /// long may do so for longer; who has just begun to wait is often one that finishes a job and waits, again and again.
     fn is_quiet(&self) -> bool {
-        !self.has_work() && self.broker.waiting() == 0 && !self.means.door.is_listening()
+        !self.has_work() && !self.waited_lately && !self.means.door.is_listening()
     }
 
     /// Has Redis not tell of the turns of its event loop while there is nothing to do for us. Called by a timer.
@@ -84,10 +85,9 @@ impl State {
         self.timer.about_to_sleep = true;
     }
 
-    /// Has a timer do that, if there is nothing to do and Redis tells nevertheless. Not while workers wait now and then:
-    /// it would be told again before long.
+    /// Has a timer do that, if there is nothing to do and Redis tells nevertheless.
     pub(super) fn look_whether_quiet(&mut self, ctx: Ctx) {
-        if !events::is_deaf() && !self.is_to_be_quiet && !self.waited_lately && self.is_quiet() {
+        if !events::is_deaf() && !self.is_to_be_quiet && self.is_quiet() {
             self.is_to_be_quiet = true;
             ctx.create_timer(0, Some(events::on_quiet));
         }
@@ -166,7 +166,10 @@ pub(super) fn doubt() {
 
 /// Leaves news for the broker.
 pub(super) fn tell(news: News) {
-    events::hear_turns();
+    if events::hear_turns() {
+        // Somebody may wait for what it is about, and Redis may have told others already that it is about to sleep.
+        api::turn_event_loop();
+    }
     doubt();
     NEWS.0.borrow_mut().push_back(news);
     HAS_NEWS.0.set(true);

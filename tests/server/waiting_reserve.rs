@@ -114,6 +114,82 @@ fn a_worker_waits_on_several_tubes_at_once() {
     assert_eq!(reserved(&worker.join().unwrap()).expect("a job").tube, b"y");
 }
 
+/// Once nobody has begun to wait for a while, Redis no longer tells of the turns of its event loop. Those who wait then
+/// are told all the same, whatever ends their wait.
+#[test]
+fn who_has_waited_for_long_is_told_as_well() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&["hz 50"]);
+    let mut con = server.connect();
+    run(&mut con, "PHEAN.PUT source body");
+    let dump = bytes(&run(&mut con, "DUMP source"));
+    // Several runs of Redis' cron, after which it is quiet. Nothing tells of them.
+    let grow_quiet = || thread::sleep(Duration::from_millis(150));
+    let wait = || {
+        let worker = in_line(&server, &mut server.connect(), "t", &[]);
+        grow_quiet();
+        worker
+    };
+    let step = |con: &mut Connection, act: &mut dyn FnMut(&mut Connection)| {
+        run(con, "DEL t");
+        let mut worker = wait();
+        act(con);
+        let (lease, body, attempt) = job_of(&worker.reply());
+        assert_eq!((body.as_str(), attempt), ("body", 1));
+        assert_eq!(ok_int(con, &["PHEAN.DELETE", "t", &lease]), 1);
+    };
+    for line in ["PHEAN.PUT t body", "PHEAN.MPUT t 2 body other", "PHEAN.PUT t body DELAY 0.05"] {
+        step(&mut con, &mut |con| {
+            assert_ne!(run(con, line), Value::Nil);
+        });
+    }
+    step(&mut con, &mut |con| {
+        run(con, "COPY source u");
+        run(con, "RENAME u t");
+    });
+    step(&mut con, &mut |con| {
+        restore(con, "t", &dump, &[]).unwrap();
+    });
+    step(&mut con, &mut |con| {
+        cmd(con, &["EVAL", "return redis.call('PHEAN.PUT', KEYS[1], 'body')", "1", "t"]).unwrap();
+    });
+    step(&mut con, &mut |con| {
+        run(con, "MULTI");
+        run(con, "PHEAN.PUT t body");
+        run(con, "EXEC");
+    });
+    // Commands of clients that were just let go: the server has said already that it is about to sleep.
+    let mut other = Raw::connect(&server);
+    other.send([packed(&["BLPOP", "list", "100"]), packed(&["PHEAN.PUT", "t", "body"])].concat());
+    step(&mut con, &mut |con| assert_eq!(run(con, "RPUSH list x"), Value::Int(1)));
+    let mut other = in_line(&server, &mut con, "other", &[]);
+    other.send_cmd(&["PHEAN.PUT", "t", "body"]);
+    step(&mut con, &mut |con| {
+        run(con, "PHEAN.PUT other x");
+    });
+    // Waits that end without a job.
+    for (how, reply) in [("TIMEOUT", "*-1"), ("ERROR", "-UNBLOCKED")] {
+        let mut worker = Raw::connect(&server);
+        let id = worker.client_id().to_string();
+        worker.send_cmd(&["PHEAN.RESERVE", "t", "TIMEOUT", "100"]);
+        until_waiting(&mut con, "t", 1);
+        grow_quiet();
+        assert_eq!(ok_int(&mut con, &["CLIENT", "UNBLOCK", &id, how]), 1);
+        assert!(worker.reply().starts_with(reply));
+    }
+    let mut worker = Raw::connect(&server);
+    worker.send_cmd(&["PHEAN.RESERVE", "t", "TIMEOUT", "0.3"]);
+    grow_quiet();
+    assert!(worker.reply().starts_with("*-1"));
+    drop(wait());
+    until_waiting(&mut con, "t", 0);
+    step(&mut con, &mut |con| {
+        run(con, "PHEAN.PUT t body");
+    });
+}
+
 #[test]
 fn a_wait_ends_in_null_and_never_early() {
     if !has_module() {
