@@ -5,13 +5,10 @@
 use std::hint::cold_path;
 
 use crate::codec;
-use crate::queue::{Change, Tube};
+use crate::queue::Change;
 
-use super::step::{kinds, may_bring_nearer};
+use super::step::{is_nearer, kinds, may_bring_nearer};
 use super::{Broker, Key, Record, Role, World};
-
-/// So many bytes of memory are kept for the next event.
-const BUFFER_MAX: usize = 64 * 1024;
 
 impl Broker {
     /// Opens a tube for one [plain change](Broker::make_plain); `None` if there is more to a step than that, or if the
@@ -66,24 +63,10 @@ impl Broker {
         codec::push_change(change, &mut self.buffer);
     }
 
-    /// Begins to write an event down. The buffer of an uncommonly large one is not kept.
-    pub(super) fn begin_event(&mut self, now_ms: u64) {
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_MAX);
-        codec::begin_event(now_ms, &mut self.buffer);
-    }
-
     /// Has a tube looked at by this time, if it may not be otherwise: the index has it looked at by `known_ms`.
-    pub(super) fn attend_sooner(&mut self, db: u32, name: &[u8], at_ms: Option<u64>, known_ms: u64) {
+    fn attend_sooner(&mut self, db: u32, name: &[u8], at_ms: Option<u64>, known_ms: u64) {
         if let Some(at_ms) = at_ms.filter(|at_ms| *at_ms < known_ms) {
             self.names.attend(db, name, at_ms);
         }
     }
-}
-
-/// Whether something is due in a tube sooner than before, or nothing any more: then it may be idle.
-#[inline(always)]
-pub(super) fn is_nearer(tube: &Tube, before_ms: u64) -> bool {
-    let due_ms = tube.due_ms();
-    due_ms < before_ms || due_ms == u64::MAX
 }

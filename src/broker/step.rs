@@ -17,7 +17,6 @@ use crate::queue::{Change, Handle, Invalid, Then, Tube, Why};
 
 use super::line::Grant;
 use super::names::Name;
-use super::plain::is_nearer;
 use super::{Access, Broker, Key, Kind, Kinds, Record, Refused, Role, World, WrongType};
 
 /// A command or a tick ends, or promotes, at most so many overdue jobs before it does its own work.
@@ -45,6 +44,9 @@ pub struct Step<'a, W: World> {
     removed: bool,
 }
 
+/// So many bytes of memory are kept for the next event.
+const BUFFER_MAX: usize = 64 * 1024;
+
 /// Later than any time.
 const NEVER: u64 = u64::MAX;
 
@@ -59,6 +61,15 @@ enum Event {
     Written,
     /// It came from outside.
     AsItCame,
+}
+
+impl Broker {
+    /// Begins to write an event down. The buffer of an uncommonly large one is not kept.
+    pub(super) fn begin_event(&mut self, now_ms: u64) {
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_MAX);
+        codec::begin_event(now_ms, &mut self.buffer);
+    }
 }
 
 impl<'a, W: World> Step<'a, W> {
@@ -520,6 +531,13 @@ pub(super) fn may_bring_nearer(change: &Change<'_>) -> bool {
             | Change::Kick { .. }
             | Change::Prioritize { .. }
     )
+}
+
+/// Whether something is due in a tube sooner than before, or nothing any more: then it may be idle.
+#[inline(always)]
+pub(super) fn is_nearer(tube: &Tube, before_ms: u64) -> bool {
+    let due_ms = tube.due_ms();
+    due_ms < before_ms || due_ms == u64::MAX
 }
 
 /// How keyspace notifications call a change.
