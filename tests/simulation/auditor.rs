@@ -203,25 +203,24 @@ impl Auditor {
     /// A waiter is no longer there: what was set aside for it goes back. Of jobs that came with an event from outside
     /// it is not known whether they were.
     pub fn let_go(&mut self, client: u64) {
-        let is_adopted = |key: &&LeaseKey| self.leases[*key].worker == client && self.leases[*key].is_adopted;
-        let adopted: Vec<LeaseKey> = self.live.iter().filter(is_adopted).copied().collect();
+        let adopted = self.live_of(client, |lease| lease.is_adopted);
         adopted.into_iter().for_each(|key| self.may_go_back(key));
         self.untold(client).into_iter().for_each(|key| self.must_go_back(key));
     }
 
     /// Leases of a client that hold, and that it may not have been told of.
     pub fn perhaps_untold(&self, client: u64) -> Vec<LeaseKey> {
-        let is_such = |key: &&LeaseKey| {
-            let lease = &self.leases[*key];
-            lease.worker == client && (!lease.is_told || lease.is_adopted)
-        };
-        self.live.iter().filter(is_such).copied().collect()
+        self.live_of(client, |lease| !lease.is_told || lease.is_adopted)
     }
 
     /// Leases of a client that hold, and that it was not told of.
     pub fn untold(&self, client: u64) -> Vec<LeaseKey> {
-        let is_untold = |key: &&LeaseKey| self.leases[*key].worker == client && !self.leases[*key].is_told;
-        self.live.iter().filter(is_untold).copied().collect()
+        self.live_of(client, |lease| !lease.is_told)
+    }
+
+    fn live_of(&self, client: u64, is_meant: impl Fn(&Lease) -> bool) -> Vec<LeaseKey> {
+        let leases = self.live.iter().filter(|key| self.leases[*key].worker == client);
+        leases.filter(|key| is_meant(&self.leases[*key])).copied().collect()
     }
 
     /// A lease reaches its worker: the only one that ever hears of it.
