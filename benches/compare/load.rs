@@ -89,6 +89,16 @@ impl Batches {
     }
 }
 
+/// So many commands, each by itself.
+pub fn commands(count: usize, encode: impl Fn(usize, &mut Vec<u8>)) -> Vec<Vec<u8>> {
+    let one = |n| {
+        let mut command = Vec::new();
+        encode(n, &mut command);
+        command
+    };
+    (0..count).map(one).collect()
+}
+
 fn connections(server: &Server) -> Vec<Connection> {
     (0..CONNECTIONS).map(|_| server.connect()).collect()
 }

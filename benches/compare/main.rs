@@ -117,7 +117,7 @@ fn measure(table: &mut Table, plan: &Plan, wants: impl Fn(&str) -> bool) -> Stri
         if wants("waiting") {
             waiting::wake_up(table, plan, &redis, beanstalkd.as_ref(), &mut latencies);
             waiting::thousand(table, plan, &redis);
-            waiting::others(table, plan, &redis);
+            waiting::others(table, plan);
             redis.flush();
         }
     }

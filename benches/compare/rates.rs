@@ -2,7 +2,7 @@
 
 use crate::Plan;
 use crate::client::{bulks, encode};
-use crate::load::{BODY, Batches, Spent, clear, drain, in_turns, one_by_one};
+use crate::load::{BODY, Batches, Spent, clear, commands, drain, in_turns, one_by_one};
 use crate::process::Server;
 use crate::queue::{KEY, Queue, body};
 use crate::table::{Goal, Table, in_turn};
@@ -74,17 +74,9 @@ pub fn unpipelined(table: &mut Table, plan: &Plan, server: &Server) {
 
 /// Puts that many jobs, takes them, and finishes them, each command after the reply to the one before.
 pub fn each_command(server: &Server, queue: Queue, jobs: usize) -> [Spent; 3] {
-    let commands = |encode: &dyn Fn(usize, &mut Vec<u8>)| -> Vec<Vec<u8>> {
-        let one = |n| {
-            let mut command = Vec::new();
-            encode(n, &mut command);
-            command
-        };
-        (0..jobs).map(one).collect()
-    };
-    let put = one_by_one(server, &commands(&|n, out| queue.put(KEY, &body(n, BODY), out)));
+    let put = one_by_one(server, &commands(jobs, |n, out| queue.put(KEY, &body(n, BODY), out)));
     let mut connection = server.connect();
-    let takes = commands(&|_, out| queue.take(0, out));
+    let takes = commands(jobs, |_, out| queue.take(0, out));
     let mut finishes = Vec::with_capacity(jobs);
     let take = Spent::on(server, jobs, || {
         for take in &takes {

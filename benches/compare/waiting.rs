@@ -6,10 +6,9 @@ use std::time::Instant;
 use crate::Plan;
 use crate::chart::{Axis, Chart};
 use crate::client::{Connection, encode};
-use crate::load::{BODY, Batches, Spent, one_by_one};
+use crate::load::{BODY, Batches, Spent, commands, one_by_one};
 use crate::process::Server;
-use crate::queue::{Queue, body};
-use crate::rates::each_command;
+use crate::queue::{KEY, Queue, body};
 use crate::table::{Cost, Goal, Table, in_turn, median, percentile};
 
 /// The latencies that are drawn, by name, in microseconds.
@@ -130,33 +129,24 @@ pub fn thousand(table: &mut Table, plan: &Plan, server: &Server) {
     table.costs("put + hand-over, 1,000 waiting, 1 waiting", "µs", [ours, single], Goal::AtMost(1.3));
 }
 
-/// What others pay while a thousand wait: commands that have nothing to do with the tube on which they do.
-pub fn others(table: &mut Table, plan: &Plan, server: &Server) {
-    let (jobs, few) = (plan.jobs / 4, plan.jobs / 32);
-    let puts = Batches::puts(Queue::Phean, BODY);
-    let get = |_| {
-        let mut get = Vec::new();
-        encode(&[b"GET", b"nothing"], &mut get);
-        get
-    };
-    let gets: Vec<Vec<u8>> = (0..few).map(get).collect();
-    let measure = || {
-        // Those who have just come to wait are expected to be served soon. These are not.
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        let piped = puts.run(server, jobs);
-        let [put, ..] = each_command(server, Queue::Phean, few);
+/// What others pay while a thousand wait: commands that have nothing to do with the tube on which they do. On one server
+/// they wait all the time, on another one nobody does.
+pub fn others(table: &mut Table, plan: &Plan) {
+    let (jobs, few) = (plan.jobs / 4, plan.jobs / 64);
+    let pipelined = Batches::puts(Queue::Phean, BODY);
+    let puts = commands(few, |n, out| Queue::Phean.put(KEY, &body(n, BODY), out));
+    let gets = commands(few, |_, out| encode(&[b"GET", b"nothing"], out));
+    let measure = |server: &Server| {
+        let pipelined = pipelined.run(server, jobs);
+        let (put, get) = (one_by_one(server, &puts), one_by_one(server, &gets));
         server.flush();
-        [piped, put, one_by_one(server, &gets)].map(|spent| (spent.cpu_ns(), 1e9 / spent.rate()))
+        [pipelined, put, get].map(|spent| (spent.cpu_ns(), 1e9 / spent.rate()))
     };
-    let mut watch = server.connect();
-    let rounds = in_turn(plan.rounds, || {
-        let without = measure();
-        let workers = Workers::start(server, Queue::Phean, key(Queue::Phean), 1_000);
-        let with = measure();
-        drop(workers);
-        while Queue::Phean.waiting(&mut watch, key(Queue::Phean)) > 0 {}
-        (with, without)
-    });
+    let (with, without) = (Server::redis(&[]), Server::redis(&[]));
+    let _workers = Workers::start(&with, Queue::Phean, key(Queue::Phean), 1_000);
+    // Those who have just come to wait are expected to be served soon. These are not.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let rounds = in_turn(plan.rounds, || (measure(&with), measure(&without)));
     for (n, name) in ["PUT in pipelines", "PUT one by one", "GET one by one"].into_iter().enumerate() {
         let rounds: Vec<(Cost, Cost)> = rounds.iter().map(|(with, without)| (with[n], without[n])).collect();
         let name = format!("{name}, 1,000 waiting elsewhere, nobody waiting");
