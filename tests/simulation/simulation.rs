@@ -601,18 +601,21 @@ impl Simulation {
 }
 
 fn check_counts(server: &Server, keys: &Keyspace) {
+    let state = server.world.state.borrow();
+    let is_known = |place: &Place| {
+        server.broker.tubes_from(place.db, place.name()).next().is_some_and(|name| **name == *place.name())
+    };
+    // While changes are not allowed, a key whose time is over is still there, and nobody sees it. A tube that came to be
+    // such a one before it was heard of is not learned of any more.
+    let tubes = || keys.tubes().filter(|(place, ..)| !state.is_over(*place) || is_known(place));
     let mut counts = phean::queue::Counts::default();
-    keys.tubes().for_each(|(_, tube, _)| counts.plus(&tube.counts()));
+    tubes().for_each(|(_, tube, _)| counts.plus(&tube.counts()));
     assert_eq!(server.broker.jobs(), counts, "the index does not know how many jobs there are");
-    assert_eq!(
-        server.broker.tubes(),
-        keys.tubes().count(),
-        "the index does not know how many tubes there are"
-    );
+    assert_eq!(server.broker.tubes(), tubes().count(), "the index does not know how many tubes there are");
     for db in 0..super::world::DBS {
         let known: Vec<&[u8]> = server.broker.tubes_from(db, b"").map(|name| &**name).collect();
         let mut names: Vec<&[u8]> =
-            keys.tubes().filter(|(place, ..)| place.db == db).map(|(place, ..)| place.name()).collect();
+            tubes().filter(|(place, ..)| place.db == db).map(|(place, ..)| place.name()).collect();
         names.sort_unstable();
         assert_eq!(known, names, "the index does not know the tubes");
     }
