@@ -27,11 +27,11 @@ impl Pairs {
         if self.many.is_empty() {
             // Most come after all others.
             let at = self.few.iter().rposition(|other| *other <= pair).map_or(0, |last| last + 1);
-            let is_there = at > 0 && self.few[at - 1] == pair;
-            if is_there || self.few.len() < FEW {
-                if !is_there {
-                    self.few.insert(at, pair);
-                }
+            if at > 0 && self.few[at - 1] == pair {
+                return;
+            }
+            if self.few.len() < FEW {
+                self.few.insert(at, pair);
                 return;
             }
         }
@@ -66,13 +66,7 @@ impl Pairs {
     /// The second number of the first pair that begins with this number.
     #[inline(never)]
     pub fn get(&self, first: u64) -> Option<u64> {
-        let pair = if self.many.is_empty() {
-            self.few.iter().find(|pair| pair.0 >= first)
-        } else {
-            cold_path();
-            self.many.range((first, 0)..).next()
-        };
-        pair.filter(|pair| pair.0 == first).map(|pair| pair.1)
+        self.from(first).next().filter(|pair| pair.0 == first).map(|pair| pair.1)
     }
 
     /// All pairs.

@@ -150,8 +150,8 @@ fn is_answered(ctx: Ctx, reply: &mut RedisReply) -> bool {
 }
 
 fn takes(command: &Command, count: usize) -> bool {
-    let arity = usize::try_from(command.arity.unsigned_abs()).unwrap_or(usize::MAX);
-    if command.arity < 0 { count >= arity } else { count == arity }
+    let least = command.least_words();
+    if command.arity < 0 { count >= least } else { count == least }
 }
 
 /// Whether an event may come from here: from our primary, from the append-only file, or from somebody who could

@@ -14,7 +14,10 @@ use redis_module::raw;
 
 use crate::broker::{News, Role};
 
-use super::api::{Ctx, OK, RedisModuleCtx, RedisModuleEvent, RedisModuleString, api, bytes_of, flag, notify};
+use super::api::{
+    Ctx, OK, RedisModuleCtx, RedisModuleEvent, RedisModuleString, api, bytes_of, flag, notify,
+    turn_event_loop,
+};
 use super::clock::{now_ms, now_us};
 use super::guard::guard;
 use super::loading;
@@ -111,6 +114,15 @@ pub(super) fn is_deaf() -> bool {
 #[inline]
 pub(super) fn hear_turns() -> bool {
     IS_DEAF.0.get() && stop_being_deaf()
+}
+
+/// The same where something is to be done before the event loop sleeps. If Redis did not tell until now, it may have
+/// told others already that it is about to: so the event loop turns once more.
+#[inline]
+pub(super) fn hear_next_turn() {
+    if hear_turns() {
+        turn_event_loop();
+    }
 }
 
 #[cold]

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::hint::cold_path;
 use std::ptr;
 
-use super::api::{self, Ctx, RedisModuleType, flag};
+use super::api::{Ctx, RedisModuleType, flag};
 use super::beanstalk::Door;
 use super::clock::now_ms;
 use super::events;
@@ -134,9 +134,7 @@ pub(super) fn enter<T>(work: impl FnOnce(&mut State) -> T) -> Option<T> {
         let done = work(state);
         if events::is_deaf() && state.has_work() {
             cold_path();
-            events::hear_turns();
-            // Redis may have told others already that it is about to sleep.
-            api::turn_event_loop();
+            events::hear_next_turn();
         }
         done
     })
@@ -166,10 +164,8 @@ pub(super) fn doubt() {
 
 /// Leaves news for the broker.
 pub(super) fn tell(news: News) {
-    if events::hear_turns() {
-        // Somebody may wait for what it is about, and Redis may have told others already that it is about to sleep.
-        api::turn_event_loop();
-    }
+    // Somebody may wait for what it is about.
+    events::hear_next_turn();
     doubt();
     NEWS.0.borrow_mut().push_back(news);
     HAS_NEWS.0.set(true);
