@@ -22,6 +22,9 @@ cargo build --release
 module=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release/libphean.so
 export PHEAN_TEST_MODULE=$module
 
+step "hot functions side by side"
+scripts/hot.sh "$module"
+
 step "clippy"
 cargo clippy --all-targets -- -D warnings
 
