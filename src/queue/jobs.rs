@@ -1,8 +1,8 @@
 //! All jobs of a tube: found by id, and taken in five orders.
 //!
 //! The jobs are packed in [segments](super::segment) of about a hundred, in the order of their ids, and the
-//! segments stand in a tree by their first id. An order is a set of (smallest key in the segment, segment): its
-//! first entry names the segment with the first job, and the few jobs in there are looked through. So five
+//! segments stand in a tree by their first id. An order is a [ranking](super::ranking) of the segments by the smallest key
+//! in each: the first of them holds the first job, and the few jobs in there are looked through. So five
 //! orders cost less than a byte a job, a put that does not change its segment's smallest keys changes no order,
 //! and everything grows by small pieces.
 //!
@@ -16,6 +16,7 @@ use std::hint::cold_path;
 
 use super::event::States;
 use super::job::{Job, Reservation, State};
+use super::ranking::{Entry, Ranking};
 #[cfg(doc)]
 use super::segment::SLOTS_MAX;
 use super::segment::{Changed, Chunk, FEW, Moved, NO_KEY, Segment, Shape};
@@ -123,31 +124,14 @@ impl Counts {
     }
 }
 
-/// What stands for the first entry of an order that has none: no segment begins at this id.
-const NOWHERE: (u64, u64) = (NO_KEY, u64::MAX);
-
+#[derive(Default)]
 pub(super) struct Jobs {
     segments: Segments,
-    orders: [BTreeSet<(u64, u64)>; ORDERS],
-    /// The first entry of each order; [`NOWHERE`] where there is none.
-    firsts: [(u64, u64); ORDERS],
+    orders: [Ranking; ORDERS],
     counts: Counts,
     bytes: usize,
     /// An emptied segment, kept for a tube that keeps running empty.
     spare: Option<Box<Segment>>,
-}
-
-impl Default for Jobs {
-    fn default() -> Jobs {
-        Jobs {
-            segments: Segments::default(),
-            orders: Default::default(),
-            firsts: [NOWHERE; ORDERS],
-            counts: Counts::default(),
-            bytes: 0,
-            spare: None,
-        }
-    }
 }
 
 impl Clone for Jobs {
@@ -155,8 +139,7 @@ impl Clone for Jobs {
         let segments = self.segments.clone();
         // A copied segment has no room to spare, so it is smaller.
         let bytes = segments.iter().map(|segment| segment.bytes()).sum();
-        let (orders, firsts) = (self.orders.clone(), self.firsts);
-        Jobs { segments, orders, firsts, counts: self.counts, bytes, spare: None }
+        Jobs { segments, orders: self.orders.clone(), counts: self.counts, bytes, spare: None }
     }
 }
 
@@ -247,7 +230,7 @@ impl Jobs {
     #[expect(clippy::vec_box, reason = "boxes are what a tube holds")]
     pub(super) fn of_segments(segments: Vec<Box<Segment>>) -> Jobs {
         let mut jobs = Jobs::default();
-        let mut entries: [Vec<(u64, u64)>; ORDERS] = Default::default();
+        let mut entries: [Vec<Entry>; ORDERS] = Default::default();
         // Each of them is looked at once: there may be many more than a processor's caches hold.
         for segment in &segments {
             jobs.counts.plus(&segment.count());
@@ -256,10 +239,7 @@ impl Jobs {
                 entries.push((key, segment.base_id()));
             }
         }
-        for (order, entries) in entries.into_iter().enumerate() {
-            jobs.firsts[order] = entries.iter().min().copied().unwrap_or(NOWHERE);
-            jobs.orders[order] = entries.into_iter().collect();
-        }
+        jobs.orders = entries.map(Ranking::from_iter);
         jobs.segments = segments.into_iter().collect();
         jobs
     }
@@ -283,22 +263,9 @@ impl Jobs {
         for order in Order::ALL {
             let (before, after) = (before[order as usize], after[order as usize]);
             if before != after {
-                self.reorder_in(order, base, before, after);
+                self.orders[order as usize].change(base, before, after);
             }
         }
-    }
-
-    /// Moves a segment within one order, where its smallest key went from `before` to `after`.
-    fn reorder_in(&mut self, order: Order, base: u64, before: u64, after: u64) {
-        let first = &mut self.firsts[order as usize];
-        let order = &mut self.orders[order as usize];
-        if before != NO_KEY {
-            order.remove(&(before, base));
-        }
-        if after != NO_KEY {
-            order.insert((after, base));
-        }
-        *first = order.first().copied().unwrap_or(NOWHERE);
     }
 
     /// The job `id`.
@@ -437,7 +404,7 @@ impl Jobs {
 
     /// The first job in an order.
     pub(super) fn first(&self, order: Order) -> Option<Job<'_>> {
-        let (_, base) = self.firsts[order as usize];
+        let (_, base) = self.orders[order as usize].first();
         let segment = self.segments.get(base)?;
         segment.first(order).map(|slot| segment.job(slot))
     }
@@ -445,7 +412,7 @@ impl Jobs {
     /// The smallest key in an order: a priority, a time, or a burial's number; [`NO_KEY`] where there is none.
     #[inline]
     pub(super) fn first_key(&self, order: Order) -> u64 {
-        self.firsts[order as usize].0
+        self.orders[order as usize].first().0
     }
 
     /// The ids of the first `count` jobs in an order. Costs O(count) looks at segments at most.
@@ -456,7 +423,7 @@ impl Jobs {
         while ids.len() < count {
             // A segment's jobs join as soon as its smallest key could be the next one.
             while let Some(entry) =
-                segments.next_if(|entry| waiting.peek().is_none_or(|Reverse(w)| *entry <= w))
+                segments.next_if(|entry| waiting.peek().is_none_or(|Reverse(w)| entry <= w))
             {
                 let Some(segment) = self.segments.get(entry.1) else { continue };
                 waiting.extend(
@@ -528,7 +495,6 @@ impl Jobs {
             }
             for order in Order::all_of(state) {
                 trash.orders[*order as usize] = std::mem::take(&mut self.orders[*order as usize]);
-                self.firsts[*order as usize] = NOWHERE;
             }
         }
         for base in cleared.intersection(&kept) {
@@ -563,14 +529,14 @@ impl Jobs {
     /// The segments that hold a job in such a state.
     fn segments_with(&self, is_such: impl Fn(State) -> bool) -> BTreeSet<u64> {
         let orders = State::ALL.into_iter().filter(|state| is_such(*state)).map(Order::of);
-        orders.flat_map(|order| self.orders[order as usize].iter().map(|(_, base)| *base)).collect()
+        orders.flat_map(|order| self.orders[order as usize].iter().map(|(_, base)| base)).collect()
     }
 
     /// What must hold of the structure; `Err` says what does not.
     pub(super) fn check(&self) -> Result<(), String> {
         let mut counts = Counts::default();
         let mut bytes = 0;
-        let mut orders: [BTreeSet<(u64, u64)>; ORDERS] = Default::default();
+        let mut entries: [Vec<Entry>; ORDERS] = Default::default();
         let mut last_id = 0;
         self.segments.check()?;
         for segment in self.segments.iter() {
@@ -585,7 +551,7 @@ impl Jobs {
                     return Err(format!("segment {base}: smallest key of {order:?} is {smallest}"));
                 }
                 if smallest != NO_KEY {
-                    orders[order as usize].insert((smallest, base));
+                    entries[order as usize].push((smallest, base));
                 }
             }
             let mut living = 0;
@@ -604,8 +570,7 @@ impl Jobs {
                 return Err(format!("segment {base} miscounts its living"));
             }
         }
-        let firsts = orders.each_ref().map(|order| order.first().copied().unwrap_or(NOWHERE));
-        if orders != self.orders || firsts != self.firsts {
+        if entries.map(Ranking::from_iter) != self.orders {
             return Err("an order names the wrong segments".to_string());
         }
         if counts != self.counts || bytes != self.bytes {

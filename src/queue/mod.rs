@@ -26,6 +26,7 @@
 //! | `job` | a job, its states and what few jobs have |
 //! | `segment` | about a hundred jobs packed together, in memory and in a snapshot |
 //! | `segments` | a tube's segments, by their first ids |
+//! | `ranking` | the segments in one order |
 //! | `jobs` | all jobs of a tube, and the five orders they are taken in |
 //! | `event` | the changes |
 //! | `tube` | a tube: its jobs, pause, counters, deadlines |
@@ -42,6 +43,7 @@ pub mod decide;
 mod event;
 mod job;
 mod jobs;
+mod ranking;
 mod restore;
 mod segment;
 mod segments;

@@ -1,0 +1,67 @@
+//! The segments of a tube in one order: by the smallest key among the jobs in each.
+//!
+//! The first stands beside the tree that holds the others, so that a tube of a single segment needs no tree, and a first
+//! segment whose key changes, but which stays the first, is found without a search. Changes cost O(log n) with n segments.
+
+use std::collections::BTreeSet;
+
+use super::segment::NO_KEY;
+
+/// The smallest key in a segment, and the id at which the segment begins.
+pub(super) type Entry = (u64, u64);
+
+/// What stands for an entry that is none. It is above all others: no segment begins at this id.
+const NOWHERE: Entry = (NO_KEY, u64::MAX);
+
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Ranking {
+    first: Entry,
+    others: BTreeSet<Entry>,
+}
+
+impl Default for Ranking {
+    fn default() -> Ranking {
+        Ranking { first: NOWHERE, others: BTreeSet::new() }
+    }
+}
+
+impl Ranking {
+    /// The first entry. Where there is none, its key is [`NO_KEY`], and it names no segment.
+    #[inline]
+    pub(super) fn first(&self) -> Entry {
+        self.first
+    }
+
+    /// All entries, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Entry> {
+        let first = Some(self.first).filter(|first| *first != NOWHERE);
+        first.into_iter().chain(self.others.iter().copied())
+    }
+
+    /// Moves a segment whose smallest key went from `before` to `after`; [`NO_KEY`] where it had, or has, none.
+    pub(super) fn change(&mut self, base: u64, before: u64, after: u64) {
+        let entry = if after == NO_KEY { NOWHERE } else { (after, base) };
+        let was_first = self.first == (before, base);
+        if was_first && self.others.is_empty() {
+            self.first = entry;
+            return;
+        }
+        if was_first {
+            self.first = self.others.pop_first().unwrap_or(NOWHERE);
+        } else if before != NO_KEY {
+            self.others.remove(&(before, base));
+        }
+        let later = self.first.max(entry);
+        self.first = self.first.min(entry);
+        if later != NOWHERE {
+            self.others.insert(later);
+        }
+    }
+}
+
+impl FromIterator<Entry> for Ranking {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Ranking {
+        let mut others: BTreeSet<Entry> = entries.into_iter().collect();
+        Ranking { first: others.pop_first().unwrap_or(NOWHERE), others }
+    }
+}
