@@ -341,7 +341,8 @@ impl<'a, W: World> Step<'a, W> {
             && let Some((number, wait)) = self.broker.first_in_line(self.db, self.name)
         {
             let worker = Worker { client: wait.client, ttr_ms: wait.ttr_ms };
-            let mut jobs = Vec::new();
+            // Mostly it is a single one.
+            let mut jobs = Vec::with_capacity(1);
             while jobs.len() < wait.count.unwrap_or(1) as usize
                 && let Some(change) =
                     self.key.tube().and_then(|tube| decide::reserve(tube, self.now_ms, worker))

@@ -161,8 +161,8 @@ impl Segment {
     pub(super) fn empty(&mut self, little: bool) {
         let keeps_little = little || self.has_large_room();
         self.rows.clear();
-        self.pris = Alike::Same(0);
-        self.ttrs_ms = Alike::Same(0);
+        self.pris.clear();
+        self.ttrs_ms.clear();
         self.bodies.clear();
         self.reservations.clear();
         self.rare = Rare::new();

@@ -7,7 +7,7 @@ pub(super) enum Alike<T> {
     Each(Vec<T>),
 }
 
-impl<T: Copy + PartialEq> Alike<T> {
+impl<T: Copy + Default + PartialEq> Alike<T> {
     /// What each slot, at least one, has.
     pub(super) fn of_each(each: Vec<T>) -> Alike<T> {
         let first = each[0];
@@ -69,6 +69,13 @@ impl<T: Copy + PartialEq> Alike<T> {
         }
     }
 
+    /// Forgets the values of all slots, but for one that all had: the next ones mostly have it, too.
+    pub(super) fn clear(&mut self) {
+        if let Alike::Each(_) = self {
+            *self = Alike::Same(T::default());
+        }
+    }
+
     fn become_each(&mut self, each: Vec<T>) -> usize {
         *self = Alike::Each(each);
         self.bytes()
@@ -121,6 +128,16 @@ mod tests {
         }
         assert_eq!(bytes, values.bytes());
         assert_eq!(values.get(19), 1);
+    }
+
+    #[test]
+    fn forgotten_values_leave_what_all_had() {
+        let mut values = Alike::Same(5_u32);
+        values.clear();
+        assert!(values.is_same(5));
+        values.set(0, 2, 6);
+        values.clear();
+        assert_eq!((values.bytes(), values.push(0, 8, 7), values.get(0)), (0, 0, 7));
     }
 
     #[test]

@@ -174,9 +174,13 @@ impl Rows {
             + self.starts.push(slots, room, &row)
     }
 
-    /// Forgets all rows, and the room for them.
+    /// Forgets all rows, and the room for them, but not how long all bodies were: the next ones mostly are as long.
     pub(super) fn clear(&mut self) {
-        *self = Rows::new(self.base_id, self.base_created_ms);
+        let even = match self.starts {
+            Starts::Even(len) => len,
+            Starts::Each(_) => 0,
+        };
+        *self = Rows { starts: Starts::Even(even), ..Rows::new(self.base_id, self.base_created_ms) };
     }
 
     /// Starts anew with jobs whose ids and creation times are at least these. There are no rows.
