@@ -10,31 +10,27 @@
 
 use std::rc::Rc;
 
-use crate::queue::{Handle, Job, Reservation, Tube, decide};
+use crate::queue::{Held, Tube};
 
 use super::line::Grant;
 use super::names::AT_ONCE;
 use super::sessions::Bound;
 use super::{Access, Broker, End, GiveBack, Key, Wait, World};
 
-/// A job with a body of its own.
+/// A reserved job with a body of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copied {
-    job: Job<'static>,
+    job: Held<'static>,
     body: Box<[u8]>,
 }
 
 impl Copied {
-    fn new(job: &Job<'_>) -> Copied {
-        Copied { job: Job { body: &[], ..*job }, body: job.body.into() }
+    fn new(job: &Held<'_>) -> Copied {
+        Copied { job: Held { body: &[], ..*job }, body: job.body.into() }
     }
 
-    fn job(&self) -> Job<'_> {
-        Job { body: &self.body, ..self.job }
-    }
-
-    fn is_held(&self, now_ms: u64) -> bool {
-        self.job.reservation.is_some_and(|reservation| reservation.deadline_ms > now_ms)
+    fn job(&self) -> Held<'_> {
+        Held { body: &self.body, ..self.job }
     }
 }
 
@@ -46,7 +42,7 @@ impl Broker {
             && let Some((db, name)) = place()
         {
             let uid = self.names.uid(db);
-            let copy = |id, n| decide::named(tube, Handle::lease(id, n), 0).map(|job| Copied::new(&job));
+            let copy = |id, n| tube.held(id).filter(|job| job.n == n).map(|job| Copied::new(&job));
             self.line.keep_copies(uid, &name, copy);
         }
     }
@@ -78,30 +74,27 @@ impl Broker {
             }
             let key = world.open(wait.db, &grant.name, Access::Look).ok();
             let tube = key.as_ref().and_then(Key::tube);
-            let named = |(id, n): &(u64, u64)| decide::named(tube?, Handle::lease(*id, *n), now_ms);
+            let held = |(id, n): &(u64, u64), at_ms: u64| tube?.held(*id).filter(|job| job.is(*n, at_ms));
             // Mostly it is a single job, which needs no memory.
-            let (one, several): (Option<Job<'_>>, Vec<Job<'_>>);
+            let (one, several): (Option<Held<'_>>, Vec<Held<'_>>);
             let jobs = match (tube, &*grant.jobs) {
                 (Some(_), [job]) => {
-                    one = named(job);
+                    one = held(job, now_ms);
                     one.as_slice()
                 }
                 (Some(_), jobs) => {
-                    several = jobs.iter().filter_map(named).collect();
+                    several = jobs.iter().filter_map(|job| held(job, now_ms)).collect();
                     &several
                 }
                 (None, _) => {
-                    let held = grant.copies.iter().filter(|copy| copy.is_held(now_ms));
-                    several = held.map(Copied::job).collect();
+                    let copies = grant.copies.iter().map(Copied::job);
+                    several = copies.filter(|job| job.deadline_ms > now_ms).collect();
                     &several
                 }
             };
             if jobs.is_empty() {
                 // A clock that steps back would have a reservation hold again that nobody was told of.
-                let is_kept = |(id, n): &(u64, u64)| {
-                    tube.is_some_and(|tube| decide::named(tube, Handle::lease(*id, *n), 0).is_some())
-                };
-                let is_kept = grant.jobs.iter().any(is_kept);
+                let is_kept = grant.jobs.iter().any(|job| held(job, 0).is_some());
                 drop(key);
                 if is_kept {
                     self.take_back(&grant);
@@ -115,8 +108,7 @@ impl Broker {
             world.end_wait(number, end);
             self.line.leave(number);
             if !may_have || wait.bound {
-                let leases = jobs.iter().filter_map(|job| Some((job.id, job.reservation?)));
-                for (id, Reservation { n, deadline_ms, .. }) in leases {
+                for Held { id, n, deadline_ms, .. } in jobs.iter().copied() {
                     let (uid, name) = (grant.uid, grant.name.clone());
                     if may_have {
                         self.sessions.bind(wait.client, Bound { uid, name, id, n, deadline_ms });

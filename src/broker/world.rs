@@ -1,7 +1,7 @@
 //! What the broker needs of the world outside: a keyspace, replication, and somebody to tell. Redis is one such
 //! world (`host`), a few maps in memory are another (the simulation in `tests`).
 
-use crate::queue::{Counts, Job, Trash, Tube};
+use crate::queue::{Counts, Held, Trash, Tube};
 
 /// The key holds something that is no tube.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub enum End<'a> {
     /// There is a job, but the waiting user may no longer have it.
     Denied,
     /// These jobs of this tube are reserved for the waiting client.
-    Jobs(&'a [u8], &'a [Job<'a>]),
+    Jobs(&'a [u8], &'a [Held<'a>]),
 }
 
 /// What happened outside, in the keyspace or among the clients. The broker is told of it by

@@ -30,7 +30,7 @@ pub use reply::{Reply, Text};
 pub use table::{COMMANDS, Command, Keys, Verb};
 
 use crate::broker::{Broker, Key, Step, Wait, World};
-use crate::queue::{Change, Handle, Job, Tube};
+use crate::queue::{Change, Handle, Held, Tube};
 use args::{Handles, Keyword, Options};
 
 /// Who sent a command. Most commands ask nothing of it.
@@ -184,24 +184,11 @@ fn make_each<W: World>(
 }
 
 /// `[tube, lease, body, attempt, ttr]`, for a job that was just reserved.
-pub fn job_reply<R: Reply>(reply: &mut R, name: &[u8], job: &Job<'_>, now_ms: u64) {
-    let reservation = job.reservation.unwrap_or_default();
-    let left_ms = reservation.deadline_ms.saturating_sub(now_ms);
-    reservation_reply(reply, name, job, reservation.n, job.attempt(), left_ms);
-}
-
-fn reservation_reply<R: Reply>(
-    reply: &mut R,
-    name: &[u8],
-    job: &Job<'_>,
-    n: u64,
-    attempt: u32,
-    left_ms: u64,
-) {
+pub fn job_reply<R: Reply>(reply: &mut R, name: &[u8], job: &Held<'_>, now_ms: u64) {
     reply.array(5);
     reply.bytes(name);
-    reply::lease(reply, job.id, n);
+    reply::lease(reply, job.id, job.n);
     reply.bytes(job.body);
-    reply.integer(u64::from(attempt));
-    reply.seconds(left_ms);
+    reply.integer(u64::from(job.attempt));
+    reply.seconds(job.deadline_ms.saturating_sub(now_ms));
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use crate::broker::{Access, Broker, Key, Name, Step, Wait, World};
 use crate::queue::decide::{self, Release, Worker};
-use crate::queue::{Change, Job, Order, State};
+use crate::queue::{Change, Held, Job, Order, State};
 
 use super::args::{INTEGER_MAX, Keyword, Options};
 use super::error::CommandError;
-use super::{Call, Done, Reply, each, job_reply, reservation_reply};
+use super::{Call, Done, Reply, each, job_reply};
 
 const RESERVE: &[Keyword] = &[Keyword::Timeout, Keyword::Count, Keyword::Ttr, Keyword::Bound];
 
@@ -129,8 +129,9 @@ fn reserve_some<W: World, R: Reply>(
 /// Decides to hand out a job, and writes that as the reply while the job is at hand: what is decided cannot fail.
 fn take<R: Reply>(job: &Job<'_>, now_ms: u64, worker: Worker, name: &[u8], reply: &mut R) -> Change<'static> {
     let change = decide::hand_out(job, now_ms, worker);
-    if let Change::Reserve { n, ttr_ms, .. } = change {
-        reservation_reply(reply, name, job, n, job.attempt().saturating_add(1), ttr_ms);
+    if let Change::Reserve { id, n, ttr_ms, .. } = change {
+        let (deadline_ms, attempt) = (now_ms.saturating_add(ttr_ms), job.attempt().saturating_add(1));
+        job_reply(reply, name, &Held { id, n, deadline_ms, attempt, body: job.body }, now_ms);
     }
     change
 }
@@ -199,15 +200,15 @@ fn reserve_many<W: World, R: Reply>(
     for candidate in candidates {
         let name = tubes[candidate.tube];
         let key = call.world.open(call.db, name, Access::Look)?;
-        let job = key.tube().and_then(|tube| tube.job(candidate.id));
-        let Some((job, reservation)) = job.and_then(|job| Some((job, job.reservation?))) else {
+        let Some(job) = key.tube().and_then(|tube| tube.held(candidate.id)) else {
             debug_assert!(false, "a job that was just reserved is gone");
             call.reply.null();
             continue;
         };
         job_reply(call.reply, name, &job, call.now_ms);
+        let taken = (job.id, job.n);
         drop(key);
-        bind(call, options, name, (candidate.id, reservation.n));
+        bind(call, options, name, taken);
     }
     Ok(Done::Replied)
 }

@@ -9,7 +9,7 @@ use std::ffi::{c_int, c_void};
 
 use crate::broker::{End, News, Numbered, Pairs};
 use crate::commands::{Reply, Verb, job_reply};
-use crate::queue::{Job, Reservation};
+use crate::queue::Held;
 
 use super::api::{self, BlockedClient, Ctx, OnTube, OwnedString, RedisModuleCtx, RedisModuleString};
 use super::clock::now_ms;
@@ -73,10 +73,9 @@ enum Outcome {
     Jobs,
 }
 
-/// A reserved job, without its body.
+/// A reserved job, whose body stands elsewhere.
 struct Reserved {
-    job: Job<'static>,
-    reservation: Reservation,
+    job: Held<'static>,
     body_len: usize,
 }
 
@@ -119,7 +118,7 @@ impl Waits {
     }
 
     /// Has a client let go; `false` if it does not wait.
-    fn end_with(&mut self, number: u64, outcome: Outcome, name: &[u8], jobs: &[Job<'_>]) -> bool {
+    fn end_with(&mut self, number: u64, outcome: Outcome, name: &[u8], jobs: &[Held<'_>]) -> bool {
         let Some(Waiting { blocked, user, asked }) = self.waiting.remove(number) else { return false };
         self.told = user;
         self.numbers.remove(blocked.addr() as u64, number);
@@ -163,17 +162,14 @@ impl Waits {
 
 impl Ended {
     /// Copies what is to be written.
-    fn with(mut self: Box<Ended>, name: &[u8], jobs: &[Job<'_>]) -> Box<Ended> {
+    fn with(mut self: Box<Ended>, name: &[u8], jobs: &[Held<'_>]) -> Box<Ended> {
         self.name.clear();
         self.name.extend_from_slice(name);
         self.jobs.clear();
         self.bodies.clear();
         for job in jobs {
-            if let Some(reservation) = job.reservation {
-                let body_len = job.body.len();
-                self.jobs.push(Reserved { job: Job { body: &[], ..*job }, reservation, body_len });
-                self.bodies.extend_from_slice(job.body);
-            }
+            self.jobs.push(Reserved { job: Held { body: &[], ..*job }, body_len: job.body.len() });
+            self.bodies.extend_from_slice(job.body);
         }
         self
     }
@@ -193,9 +189,9 @@ impl Ended {
                 }
                 let now_ms = now_ms();
                 let mut bodies = &*self.bodies;
-                for Reserved { job, body_len, .. } in &self.jobs {
+                for Reserved { job, body_len } in &self.jobs {
                     let (body, rest) = bodies.split_at_checked(*body_len).unwrap_or_default();
-                    job_reply(reply, &self.name, &Job { body, ..*job }, now_ms);
+                    job_reply(reply, &self.name, &Held { body, ..*job }, now_ms);
                     bodies = rest;
                 }
             }
@@ -207,9 +203,9 @@ impl Ended {
         if self.written || !matches!(self.outcome, Outcome::Jobs) {
             return;
         }
-        for Reserved { job, reservation, .. } in &self.jobs {
+        for Reserved { job, .. } in &self.jobs {
             let (db, name) = (self.asked.db, self.name.as_slice().into());
-            state::tell(News::Undelivered { db, name, id: job.id, n: reservation.n });
+            state::tell(News::Undelivered { db, name, id: job.id, n: job.n });
         }
     }
 }

@@ -126,6 +126,28 @@ impl Job<'_> {
     }
 }
 
+/// A reserved job, as the worker that holds it is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held<'a> {
+    /// The job's id.
+    pub id: u64,
+    /// The number in the lease `ID-N`.
+    pub n: u64,
+    /// When the reservation ends (Unix ms).
+    pub deadline_ms: u64,
+    /// How often the job has been handed out, this time included; see [`Job::attempt`].
+    pub attempt: u32,
+    /// The job's body.
+    pub body: &'a [u8],
+}
+
+impl Held<'_> {
+    /// Whether this is the reservation `n`, and not over yet.
+    pub fn is(&self, n: u64, now_ms: u64) -> bool {
+        self.n == n && self.deadline_ms > now_ms
+    }
+}
+
 /// How a request names a job: by its id, as an operator does, or by a lease `ID-N`, which is good only while
 /// that very reservation holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

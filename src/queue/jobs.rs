@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::hint::cold_path;
 
 use super::event::States;
-use super::job::{Job, Reservation, State};
+use super::job::{Held, Job, Reservation, State};
 use super::ranking::{Entry, Ranking};
 #[cfg(doc)]
 use super::segment::SLOTS_MAX;
@@ -289,6 +289,12 @@ impl Jobs {
     pub(super) fn reservation(&self, id: u64) -> Option<Reservation> {
         let segment = self.segments.of(id)?;
         segment.find(id).and_then(|slot| segment.reservation(slot))
+    }
+
+    /// The job `id` for the worker that holds it.
+    pub(super) fn held(&self, id: u64) -> Option<Held<'_>> {
+        let segment = self.segments.of(id)?;
+        segment.find(id).and_then(|slot| segment.held_job(slot))
     }
 
     /// Changes the job `id`; `false` if there is none.

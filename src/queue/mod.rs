@@ -54,7 +54,7 @@ mod tube;
 
 pub use check::Invalid;
 pub use event::{Change, States, Then, Why};
-pub use job::{Handle, History, ID_MAX, Job, Reservation, State, Timing};
+pub use job::{Handle, Held, History, ID_MAX, Job, Reservation, State, Timing};
 pub use jobs::{Counts, Order};
 pub use restore::Restore;
 pub use segment::Chunk;

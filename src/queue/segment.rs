@@ -29,7 +29,7 @@ pub use chunk::Chunk;
 pub(super) use room::FEW;
 
 use super::event::States;
-use super::job::{History, Job, Reservation, State, Timing};
+use super::job::{Held, History, Job, Reservation, State, Timing};
 use super::jobs::{ORDERS, Order};
 use super::time::U48;
 use alike::Alike;
@@ -378,6 +378,19 @@ impl Segment {
     #[inline]
     pub(super) fn reservation(&self, slot: usize) -> Option<Reservation> {
         self.reservations.get(slot).map(PackedReservation::get)
+    }
+
+    /// The job in `slot` for the worker that holds it, if it is reserved.
+    pub(super) fn held_job(&self, slot: usize) -> Option<Held<'_>> {
+        let reservation = self.reservations.get(slot)?;
+        let attempts = self.rare.history(slot).map_or(0, |history| history.attempts);
+        Some(Held {
+            id: self.id(slot),
+            n: reservation.n.get(),
+            deadline_ms: reservation.deadline_ms.get(),
+            attempt: attempts.saturating_add(1),
+            body: &self.bodies[self.body_range(slot)],
+        })
     }
 
     /// [`Timing::at`] of a job that has no entry of its own.

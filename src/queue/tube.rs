@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Change, Why};
-use super::job::{Job, Reservation, State};
+use super::job::{Held, Job, Reservation, State};
 use super::jobs::{Counts, Jobs, Order};
 use super::segment::{Chunk, NO_KEY, SLOTS_MAX};
 use super::time::U48_MAX;
@@ -163,6 +163,11 @@ impl Tube {
     /// The reservation of the job `id`, if there is such a job and it is reserved. O(log n).
     pub fn reservation(&self, id: u64) -> Option<Reservation> {
         self.jobs.reservation(id)
+    }
+
+    /// The job `id` for the worker that holds it, if there is such a job and it is reserved. O(log n).
+    pub fn held(&self, id: u64) -> Option<Held<'_>> {
+        self.jobs.held(id)
     }
 
     /// The next job to go in an order. O(1) segments.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use phean::beanstalk::{Facts, Gates, OUTPUT_MAX, Port, PortSettings, Refusal, Session, Trouble};
 use phean::broker::{End, Settings};
-use phean::queue::{Job, Reservation, State};
+use phean::queue::{Held, State};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::server::{Outcome, Sender, Server};
-use super::world::{Ended, MORE_NAMES, Op};
+use super::world::{Ended, MORE_NAMES, Op, Taken};
 
 /// When the tests begin (Unix ms).
 pub const START_MS: u64 = 1_700_000_000_000;
@@ -214,24 +214,7 @@ impl Driver {
             Ended::TimedOut => port.end_wait(session, End::TimedOut),
             Ended::Denied => port.end_wait(session, End::Denied),
             Ended::Jobs(name, taken) => {
-                let jobs: Vec<Job<'_>> = taken
-                    .iter()
-                    .map(|taken| Job {
-                        id: taken.id,
-                        pri: 0,
-                        created_ms: 0,
-                        ttr_ms: 1,
-                        state: State::Reserved,
-                        timing: Default::default(),
-                        reservation: Some(Reservation {
-                            n: taken.n,
-                            deadline_ms: taken.deadline_ms,
-                            ..Reservation::default()
-                        }),
-                        history: Default::default(),
-                        body: &taken.body,
-                    })
-                    .collect();
+                let jobs: Vec<Held<'_>> = taken.iter().map(held).collect();
                 port.end_wait(session, End::Jobs(name, &jobs));
             }
         }
@@ -358,4 +341,9 @@ impl Driver {
         names.sort();
         assert_eq!(listed, names);
     }
+}
+
+fn held(taken: &Taken) -> Held<'_> {
+    let Taken { id, n, attempt, deadline_ms, .. } = *taken;
+    Held { id, n, deadline_ms, attempt, body: &taken.body }
 }

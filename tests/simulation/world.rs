@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use phean::broker::{Access, End, Key, Kinds, News, Record, World, WrongType};
 use phean::codec;
-use phean::queue::{Change, Trash, Tube};
+use phean::queue::{Change, Held, Trash, Tube};
 
 /// The names that keys can have. Names are bytes.
 pub const NAMES: [&[u8]; 17] = [
@@ -229,6 +229,13 @@ pub struct Taken {
     pub body: Vec<u8>,
     pub attempt: u32,
     pub deadline_ms: u64,
+}
+
+impl Taken {
+    fn of(held: &Held<'_>) -> Taken {
+        let Held { id, n, deadline_ms, attempt, body } = *held;
+        Taken { id, n, body: body.to_vec(), attempt, deadline_ms }
+    }
 }
 
 /// What a server's keyspace and its surroundings are at the moment.
@@ -584,21 +591,9 @@ impl World for MemoryWorld {
         let ended = match end {
             End::TimedOut => Ended::TimedOut,
             End::Denied => Ended::Denied,
-            End::Jobs(name, jobs) => Ended::Jobs(
-                Place::of(0, name).name(),
-                jobs.iter()
-                    .map(|job| {
-                        let reservation = job.reservation.expect("a waiter is told of reserved jobs");
-                        Taken {
-                            id: job.id,
-                            n: reservation.n,
-                            body: job.body.to_vec(),
-                            attempt: job.attempt(),
-                            deadline_ms: reservation.deadline_ms,
-                        }
-                    })
-                    .collect(),
-            ),
+            End::Jobs(name, jobs) => {
+                Ended::Jobs(Place::of(0, name).name(), jobs.iter().map(Taken::of).collect())
+            }
         };
         self.state.borrow_mut().ended.push((waiter, ended));
     }
