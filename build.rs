@@ -19,13 +19,15 @@ fn main() {
     let hot = fs::read_to_string(HOT).expect("benches/hot.txt is there");
     let script = Path::new(&env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("hot.ld");
     fs::write(&script, linker_script(&hot)).expect("OUT_DIR can be written to");
-    println!("cargo:rustc-cdylib-link-arg=-Wl,-T,{}", script.display());
+    println!("cargo:rustc-cdylib-link-arg=-T");
+    println!("cargo:rustc-cdylib-link-arg={}", script.display());
 }
 
 /// Puts these functions in front of all others. Each stands in a section that is called `.text.` and its mangled name,
 /// or `.text.unlikely.` and that name, where others pass it by.
 fn linker_script(hot: &str) -> String {
-    let functions = hot.lines().filter_map(|line| line.split_once("::"));
+    let functions =
+        hot.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once("::"));
     let sections = functions.map(|(of, function)| {
         let symbol = format!("_*{of}*{}{function}*", function.len());
         format!("    *(.text.{symbol} .text.unlikely.{symbol})\n")
