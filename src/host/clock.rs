@@ -46,6 +46,15 @@ pub(super) fn now_us() -> u64 {
     now_ms() * 1000
 }
 
+/// How long it is until then (Unix ms), in microseconds, by the clock that Redis measures its timers with.
+pub(super) fn until_us(at_ms: u64) -> u64 {
+    let mut now = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    // SAFETY: the time is written to a place of ours.
+    unsafe { libc::gettimeofday(&mut now, std::ptr::null_mut()) };
+    let now_us = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_usec);
+    u64::try_from(i128::from(at_ms) * 1_000 - now_us).unwrap_or(0)
+}
+
 /// The processor's counter, where there is one that runs at an even pace and is quickly read.
 #[inline(always)]
 fn counter() -> Option<u64> {

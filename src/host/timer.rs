@@ -3,7 +3,7 @@
 use crate::broker::Ticked;
 
 use super::api::{self, Ctx, RedisModuleCtx};
-use super::clock::now_ms;
+use super::clock::{now_ms, until_us};
 use super::guard::guard;
 use super::state::{self, State};
 use super::world::RedisWorld;
@@ -44,9 +44,8 @@ impl State {
             }
             ctx.stop_timer(timer);
         }
-        let now_ms = now_ms();
-        let at_ms = at_ms.min(now_ms + LONGEST_MS);
-        let period_ms = at_ms.saturating_sub(now_ms);
+        let at_ms = at_ms.min(now_ms() + LONGEST_MS);
+        let period_ms = period_ms(until_us(at_ms));
         self.timer.armed = Some((ctx.create_timer(period_ms, Some(on_timer)), at_ms));
         if self.timer.about_to_sleep && period_ms < LONGEST_SLEEP_MS {
             // The event loop has already decided how long to sleep.
@@ -76,10 +75,30 @@ impl State {
     }
 }
 
+/// The whole milliseconds after which to look whether something is due in so many microseconds.
+///
+/// Redis counts a timer's milliseconds from now, and sleeps for whole ones from the moment at which it last woke: each
+/// makes up to one too late. So the timer is set to less than one too early, for which the sleep mostly makes up; if
+/// it does not, the timer is set once more, to one millisecond.
+fn period_ms(left_us: u64) -> u64 {
+    if left_us == 0 { 0 } else { (left_us / 1_000).max(1) }
+}
+
 unsafe extern "C" fn on_timer(ctx: *mut RedisModuleCtx, _: *mut std::ffi::c_void) {
     // SAFETY: Redis passed the context to this callback.
     let ctx = unsafe { Ctx::new(ctx) };
     guard((), || {
         state::enter(|state| state.tick(ctx));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::period_ms;
+
+    #[test]
+    fn a_timer_is_set_to_less_than_a_millisecond_too_early() {
+        let left_us = [0, 1, 999, 1_000, 1_999, 2_000, 59_999_500];
+        assert_eq!(left_us.map(period_ms), [0, 1, 1, 1, 1, 2, 59_999]);
+    }
 }
