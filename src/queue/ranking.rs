@@ -41,12 +41,11 @@ impl Ranking {
     /// Moves a segment whose smallest key went from `before` to `after`; [`NO_KEY`] where it had, or has, none.
     pub(super) fn change(&mut self, base: u64, before: u64, after: u64) {
         let entry = if after == NO_KEY { NOWHERE } else { (after, base) };
-        let was_first = self.first == (before, base);
-        if was_first && self.others.is_empty() {
-            self.first = entry;
-            return;
-        }
-        if was_first {
+        if self.first == (before, base) {
+            if self.others.first().is_none_or(|next| entry < *next) {
+                self.first = entry;
+                return;
+            }
             self.first = self.others.pop_first().unwrap_or(NOWHERE);
         } else if before != NO_KEY {
             self.others.remove(&(before, base));
@@ -63,5 +62,30 @@ impl FromIterator<Entry> for Ranking {
     fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Ranking {
         let mut others: BTreeSet<Entry> = entries.into_iter().collect();
         Ranking { first: others.pop_first().unwrap_or(NOWHERE), others }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_stand_in_order_whatever_changes() {
+        let mut keys = [NO_KEY; 6];
+        let mut ranking = Ranking::default();
+        // Few keys, so that segments often share one, and often have none.
+        for step in 0..10_000_u64 {
+            let base = (step * 7 + step / 11) % 6;
+            let after = [NO_KEY, 0, 1, 2, 3][(step * 3 + step / 13) as usize % 5];
+            let before = std::mem::replace(&mut keys[base as usize], after);
+            if before != after {
+                ranking.change(base, before, after);
+            }
+            let entries = (0..).zip(keys).filter(|(_, key)| *key != NO_KEY).map(|(base, key)| (key, base));
+            let mut expected: Vec<Entry> = entries.collect();
+            expected.sort_unstable();
+            assert_eq!(ranking.iter().collect::<Vec<_>>(), expected);
+            assert_eq!(ranking.first(), expected.first().copied().unwrap_or(NOWHERE));
+        }
     }
 }
