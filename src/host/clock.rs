@@ -5,6 +5,7 @@
 //! third of that, and ask again once it has moved by more than a moment.
 
 use std::cell::Cell;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::queue::TIME_MAX_MS;
 
@@ -46,13 +47,11 @@ pub(super) fn now_us() -> u64 {
     now_ms() * 1000
 }
 
-/// How long it is until then (Unix ms), in microseconds, by the clock that Redis measures its timers with.
+/// How long it is until then (Unix ms), in whole microseconds; 0 if it is over.
 pub(super) fn until_us(at_ms: u64) -> u64 {
-    let mut now = libc::timeval { tv_sec: 0, tv_usec: 0 };
-    // SAFETY: the time is written to a place of ours.
-    unsafe { libc::gettimeofday(&mut now, std::ptr::null_mut()) };
-    let now_us = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_usec);
-    u64::try_from(i128::from(at_ms) * 1_000 - now_us).unwrap_or(0)
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let left = Duration::from_millis(at_ms).saturating_sub(now);
+    u64::try_from(left.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The processor's counter, where there is one that runs at an even pace and is quickly read.
