@@ -133,7 +133,7 @@ impl<'a, W: World> Step<'a, W> {
     /// Learns what is to be known of the tube before it changes, where that matters.
     #[inline(always)]
     fn look_around(&mut self) {
-        if self.broker.role == Role::Follower || self.broker.port.is_some() {
+        if self.broker.role == Role::Follower || self.broker.port.is_some() || self.key.expires() {
             cold_path();
             self.look_at_tube();
         }
@@ -143,9 +143,10 @@ impl<'a, W: World> Step<'a, W> {
     fn look_at_tube(&mut self) {
         let Some(counts) = self.key.tube().map(Tube::counts) else { return };
         self.had_jobs = counts.all() > 0;
-        // A follower cannot see a key whose time is over by its own clock, and may so have missed this tube when it
-        // heard of it, while its primary goes on with it.
-        if self.broker.role == Role::Follower && self.broker.names.add(self.db, self.name) {
+        // Nobody sees a key whose time is over by the own clock. So a follower may have missed this tube when it heard of
+        // it, while its primary goes on with it; and so may a primary whose clock has stepped back.
+        let may_be_unknown = self.broker.role == Role::Follower || self.key.expires();
+        if may_be_unknown && self.broker.names.add(self.db, self.name) {
             self.broker.names.jobs_of(self.db).plus(&counts);
             (self.due_ms, self.may_be_sooner) = (NEVER, true);
         }

@@ -334,6 +334,12 @@ impl Key for RedisKey {
         }
     }
 
+    #[inline]
+    fn expires(&self) -> bool {
+        // Where such a tube was found is not noted, so that its key is open.
+        self.raw.as_ref().is_some_and(RawKey::expires)
+    }
+
     fn close(&mut self) {
         self.tube = None;
         self.raw = None;

@@ -195,3 +195,28 @@ fn an_attempt_counts_once_its_worker_was_told() {
     let reply = story.send(3, "RESERVE a").expect("a reply");
     assert_eq!(reply.array()[3].integer(), 3);
 }
+
+/// A tube with a time to live was renamed, its time was over before the broker heard of that, and nothing deleted it,
+/// as writes were paused. Then the clock stepped back, and the tube was there again: nobody knew it, its jobs were taken
+/// from the totals but never added, and what was due in it did not happen.
+#[test]
+fn a_tube_that_was_out_of_sight_when_it_was_heard_of_is_known_once_it_is_used() {
+    let mut story = Story::begin();
+    story.send(1, "MPUT a 2 x y");
+    let (a, b) = (Place::of(0, b"a"), Place::of(0, b"b"));
+    story.execute(&Op::Expire(a, NOW_MS + 100));
+    story.until(NOW_MS);
+    story.execute(&Op::Rename(a, b));
+    story.server.world.state.borrow_mut().is_paused = true;
+    story.until(NOW_MS + 200);
+    assert_eq!(story.server.broker.tubes(), 0);
+    story.server.world.state.borrow_mut().is_paused = false;
+    story.until(NOW_MS + 50);
+    story.send(1, "RESERVE b TTR 0.025");
+    assert_eq!((story.server.broker.tubes(), story.server.broker.jobs().all()), (1, 2));
+    story.until(NOW_MS + 75);
+    assert_eq!(story.ready(b"b"), 2);
+    story.execute(&Op::Del(b));
+    story.until(NOW_MS + 75);
+    assert_eq!((story.server.broker.tubes(), story.server.broker.jobs().all()), (0, 0));
+}

@@ -467,6 +467,10 @@ impl Key for MemoryKey {
         self.tube = Some(Rc::new(tube));
     }
 
+    fn expires(&self) -> bool {
+        self.state.borrow().keys.0.get(&self.place).is_some_and(|entry| entry.expires_at_ms.is_some())
+    }
+
     fn close(&mut self) {
         if !std::mem::take(&mut self.is_changed) || std::thread::panicking() {
             self.tube = None;
