@@ -22,6 +22,8 @@ macro_rules! api {
 }
 
 const OK: c_int = 0;
+const EVENTLOOP: u64 = 15;
+const ABOUT_TO_SLEEP: u64 = 0;
 const BODY: &[u8] = &[b'x'; 100];
 const LEASE: &[u8] = b"12345678-1790000000000";
 /// What the event of a put has besides the body.
@@ -31,6 +33,8 @@ static NEXT_ID: AtomicI64 = AtomicI64::new(1);
 /// Whether an append-only file is written, and so probably a replica listening.
 static IS_HEARD: AtomicBool = AtomicBool::new(false);
 static TUBES: Mutex<Vec<Tube>> = Mutex::new(Vec::new());
+/// Those who are to be let go when Redis is about to sleep. Before that, `CLIENT UNBLOCK` could take their reply away.
+static WOKEN: Mutex<Vec<Blocked>> = Mutex::new(Vec::new());
 
 struct Tube {
     name: Vec<u8>,
@@ -108,9 +112,7 @@ fn added(tube: &[u8], count: usize) {
         tube.ready -= usize::from(woken.is_some());
         woken
     });
-    if let Some(Blocked(client)) = woken {
-        api!(RedisModule_UnblockClient(client, ptr::null_mut()));
-    }
+    WOKEN.lock().expect("nothing here panics").extend(woken);
 }
 
 extern "C" fn put(ctx: *mut RedisModuleCtx, argv: Argv, argc: c_int) -> c_int {
@@ -211,6 +213,14 @@ extern "C" fn flushed(_: *mut RedisModuleCtx, _: raw::RedisModuleEvent, _: u64, 
     TUBES.lock().expect("nothing here panics").iter_mut().for_each(|tube| tube.ready = 0);
 }
 
+extern "C" fn turned(_: *mut RedisModuleCtx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
+    if sub == ABOUT_TO_SLEEP {
+        for Blocked(client) in WOKEN.lock().expect("nothing here panics").drain(..) {
+            api!(RedisModule_UnblockClient(client, ptr::null_mut()));
+        }
+    }
+}
+
 type Function = extern "C" fn(*mut RedisModuleCtx, Argv, c_int) -> c_int;
 
 const COMMANDS: [(&CStr, Function, &CStr); 6] = [
@@ -232,8 +242,9 @@ pub unsafe extern "C" fn RedisModule_OnLoad(ctx: *mut RedisModuleCtx, _: Argv, _
         api!(RedisModule_GetContextFlags(ctx)) & raw::REDISMODULE_CTX_FLAGS_AOF as c_int != 0,
         Relaxed,
     );
-    let event = raw::RedisModuleEvent { id: raw::REDISMODULE_EVENT_FLUSHDB, dataver: 1 };
-    api!(RedisModule_SubscribeToServerEvent(ctx, event, Some(flushed)));
+    let event = |id| raw::RedisModuleEvent { id, dataver: 1 };
+    api!(RedisModule_SubscribeToServerEvent(ctx, event(raw::REDISMODULE_EVENT_FLUSHDB), Some(flushed)));
+    api!(RedisModule_SubscribeToServerEvent(ctx, event(EVENTLOOP), Some(turned)));
     COMMANDS.iter().fold(OK, |code, (name, function, flags)| {
         code | api!(RedisModule_CreateCommand(ctx, name.as_ptr(), Some(*function), flags.as_ptr(), 1, 1, 1))
     })
