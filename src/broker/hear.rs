@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::codec::{self, Corrupt};
-use crate::queue::{Counts, Invalid, State};
+use crate::queue::{Counts, Invalid, State, Tube};
 
 use super::names::AT_ONCE;
 use super::{Access, Broker, GiveBack, Key, Name, News, Role, Step, World, WrongType};
@@ -197,16 +197,21 @@ impl Broker {
     fn find<W: World>(&mut self, world: &mut W, db: u32, name: &[u8]) {
         let Ok(key) = world.open(db, name, Access::Look) else { return };
         let Some(tube) = key.tube() else { return };
-        let (counts, last_id) = (tube.counts(), tube.header().last_id);
-        let deadline_ms = tube.next_deadline_ms(self.settings.linger_ms);
+        let is_ready = tube.counts().of(State::Ready) > 0;
+        self.learn(db, name, tube);
+        drop(key);
+        if is_ready && self.waiting_on(db, name) > 0 {
+            self.names.attend(db, name, AT_ONCE);
+        }
+    }
+
+    /// Learns of a tube, which may be known already.
+    pub(super) fn learn(&mut self, db: u32, name: &[u8], tube: &Tube) {
         if let Some(port) = self.port_of(db) {
             port.here(name, tube);
         }
-        drop(key);
-        self.known(db, name, &counts, last_id, deadline_ms);
-        if counts.of(State::Ready) > 0 && self.waiting_on(db, name) > 0 {
-            self.names.attend(db, name, AT_ONCE);
-        }
+        let deadline_ms = tube.next_deadline_ms(self.settings.linger_ms);
+        self.known(db, name, &tube.counts(), tube.header().last_id, deadline_ms);
     }
 
     /// The index learns of a tube.

@@ -56,6 +56,11 @@ impl Names {
         self.dbs.iter().find(|(_, db)| db.uid == uid).map(|(db, _)| *db)
     }
 
+    /// Whether a tube is there.
+    pub fn has(&self, db: u32, name: &[u8]) -> bool {
+        self.dbs.get(&db).is_some_and(|db| db.tubes.contains_key(name))
+    }
+
     /// Adds a tube; `false` if it was there already.
     pub fn add(&mut self, db: u32, name: &[u8]) -> bool {
         let tubes = &mut self.db(db).tubes;

@@ -141,14 +141,13 @@ impl<'a, W: World> Step<'a, W> {
 
     #[inline(never)]
     fn look_at_tube(&mut self) {
-        let Some(counts) = self.key.tube().map(Tube::counts) else { return };
-        self.had_jobs = counts.all() > 0;
+        let Some(tube) = self.key.tube() else { return };
+        self.had_jobs = tube.counts().all() > 0;
         // Nobody sees a key whose time is over by the own clock. So a follower may have missed this tube when it heard of
         // it, while its primary goes on with it; and so may a primary whose clock has stepped back.
         let may_be_unknown = self.broker.role == Role::Follower || self.key.expires();
-        if may_be_unknown && self.broker.names.add(self.db, self.name) {
-            self.broker.names.jobs_of(self.db).plus(&counts);
-            (self.due_ms, self.may_be_sooner) = (NEVER, true);
+        if may_be_unknown && !self.broker.names.has(self.db, self.name) {
+            self.broker.learn(self.db, self.name, tube);
         }
     }
 
