@@ -10,6 +10,7 @@
 
 use std::rc::Rc;
 
+use crate::queue::decide::Worker;
 use crate::queue::{Held, Tube};
 
 use super::line::Grant;
@@ -74,7 +75,13 @@ impl Broker {
             }
             let key = world.open(wait.db, &grant.name, Access::Look).ok();
             let tube = key.as_ref().and_then(Key::tube);
-            let held = |(id, n): &(u64, u64), at_ms: u64| tube?.held(*id).filter(|job| job.is(*n, at_ms));
+            // A copy of another tube may be where the job was, with the same ids, and with lease numbers of the same
+            // millisecond; but not with the same worker.
+            let worker = Worker { client: wait.client, ttr_ms: wait.ttr_ms }.kept();
+            let is_its = |job: &Held<'_>, at_ms: u64| job.worker == worker && job.deadline_ms > at_ms;
+            let held = |(id, n): &(u64, u64), at_ms: u64| {
+                tube?.held(*id).filter(|job| job.n == *n && is_its(job, at_ms))
+            };
             // Mostly it is a single job, which needs no memory.
             let (one, several): (Option<Held<'_>>, Vec<Held<'_>>);
             let jobs = match (tube, &*grant.jobs) {
@@ -88,7 +95,7 @@ impl Broker {
                 }
                 (None, _) => {
                     let copies = grant.copies.iter().map(Copied::job);
-                    several = copies.filter(|job| job.deadline_ms > now_ms).collect();
+                    several = copies.filter(|job| is_its(job, now_ms)).collect();
                     &several
                 }
             };

@@ -129,9 +129,9 @@ fn reserve_some<W: World, R: Reply>(
 /// Decides to hand out a job, and writes that as the reply while the job is at hand: what is decided cannot fail.
 fn take<R: Reply>(job: &Job<'_>, now_ms: u64, worker: Worker, name: &[u8], reply: &mut R) -> Change<'static> {
     let change = decide::hand_out(job, now_ms, worker);
-    if let Change::Reserve { id, n, ttr_ms, .. } = change {
+    if let Change::Reserve { id, n, worker, ttr_ms } = change {
         let (deadline_ms, attempt) = (now_ms.saturating_add(ttr_ms), job.attempt().saturating_add(1));
-        job_reply(reply, name, &Held { id, n, deadline_ms, attempt, body: job.body }, now_ms);
+        job_reply(reply, name, &Held { id, n, deadline_ms, worker, attempt, body: job.body }, now_ms);
     }
     change
 }

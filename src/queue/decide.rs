@@ -25,6 +25,13 @@ pub struct Worker {
     pub ttr_ms: Option<u64>,
 }
 
+impl Worker {
+    /// The client as a reservation keeps it.
+    pub fn kept(&self) -> u64 {
+        if self.client <= U48_MAX { self.client } else { 0 }
+    }
+}
+
 /// The job that a handle names: for a lease, only while that reservation holds. One that is over does not hold,
 /// even if nobody has ended it yet.
 pub fn named(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Job<'_>> {
@@ -62,8 +69,7 @@ pub fn next(tube: &Tube, now_ms: u64) -> Option<Job<'_>> {
 pub fn hand_out(job: &Job<'_>, now_ms: u64, worker: Worker) -> Change<'static> {
     // Above the last lease even where that one is remembered, above those that a crash forgot by the clock.
     let n = job.history.last_n.saturating_add(1).max(now_ms).min(U48_MAX);
-    let client = if worker.client <= U48_MAX { worker.client } else { 0 };
-    Change::Reserve { id: job.id, n, worker: client, ttr_ms: worker.ttr_ms.unwrap_or(job.ttr_ms) }
+    Change::Reserve { id: job.id, n, worker: worker.kept(), ttr_ms: worker.ttr_ms.unwrap_or(job.ttr_ms) }
 }
 
 /// Hands out the most urgent ready job, unless the tube is paused.

@@ -135,17 +135,12 @@ pub struct Held<'a> {
     pub n: u64,
     /// When the reservation ends (Unix ms).
     pub deadline_ms: u64,
+    /// The client that holds it; 0 if that is not known.
+    pub worker: u64,
     /// How often the job has been handed out, this time included; see [`Job::attempt`].
     pub attempt: u32,
     /// The job's body.
     pub body: &'a [u8],
-}
-
-impl Held<'_> {
-    /// Whether this is the reservation `n`, and not over yet.
-    pub fn is(&self, n: u64, now_ms: u64) -> bool {
-        self.n == n && self.deadline_ms > now_ms
-    }
 }
 
 /// How a request names a job: by its id, as an operator does, or by a lease `ID-N`, which is good only while

@@ -388,6 +388,7 @@ impl Segment {
             id: self.id(slot),
             n: reservation.n.get(),
             deadline_ms: reservation.deadline_ms.get(),
+            worker: reservation.worker.get(),
             attempt: attempts.saturating_add(1),
             body: &self.bodies[self.body_range(slot)],
         })

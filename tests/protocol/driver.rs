@@ -345,5 +345,5 @@ impl Driver {
 
 fn held(taken: &Taken) -> Held<'_> {
     let Taken { id, n, attempt, deadline_ms, .. } = *taken;
-    Held { id, n, deadline_ms, attempt, body: &taken.body }
+    Held { id, n, deadline_ms, worker: 0, attempt, body: &taken.body }
 }

@@ -220,3 +220,24 @@ fn a_tube_that_was_out_of_sight_when_it_was_heard_of_is_known_once_it_is_used() 
     story.until(NOW_MS + 75);
     assert_eq!((story.server.broker.tubes(), story.server.broker.jobs().all()), (0, 0));
 }
+
+/// Two tubes held the same job, one as the other's copy, and it was reserved in both in the same millisecond, so with
+/// the same lease number. Then the one tube was copied over the other, before that one's worker was told: what was
+/// reserved there now was so for somebody else.
+#[test]
+fn a_worker_is_not_told_of_what_a_copied_tube_holds_for_another() {
+    let mut story = Story::begin();
+    let (a, b) = (Place::of(0, b"a"), Place::of(0, b"b"));
+    story.send(1, "PUT a x DELAY 0.25");
+    story.execute(&Op::Copy(a, b));
+    story.until(NOW_MS);
+    story.send(2, "RESERVE a TIMEOUT 100");
+    story.send(3, "RESERVE b TIMEOUT 100");
+    story.now_ms += 250;
+    story.server.broker.tick(&mut story.server.world, story.now_ms);
+    story.execute(&Op::Del(b));
+    story.execute(&Op::Copy(a, b));
+    assert_eq!(story.until(NOW_MS + 250), [(1, 1)]);
+    story.send(1, "PUT b y");
+    assert_eq!(story.until(NOW_MS + 250), [(2, 1)]);
+}

@@ -233,7 +233,7 @@ pub struct Taken {
 
 impl Taken {
     fn of(held: &Held<'_>) -> Taken {
-        let Held { id, n, deadline_ms, attempt, body } = *held;
+        let Held { id, n, deadline_ms, attempt, body, .. } = *held;
         Taken { id, n, body: body.to_vec(), attempt, deadline_ms }
     }
 }
