@@ -24,7 +24,8 @@ pub trait Key {
     fn tube_mut(&mut self) -> Option<&mut Tube>;
     /// Puts a tube where none was.
     fn create(&mut self, tube: Tube);
-    /// Whether the tube goes at a time of its own: it may then have been out of sight when it was heard of.
+    /// Whether the tube, opened to be changed, goes at a time of its own: it may then have been out of sight when it was
+    /// heard of.
     fn expires(&self) -> bool;
     /// Closes the key: there is no tube in it any more.
     fn close(&mut self);

@@ -144,7 +144,7 @@ impl<'a> RedisWorld<'a> {
     /// Looks a tube up, and notes where it is.
     #[inline(never)]
     fn look_up(&mut self, db: u32, name: &[u8], access: Access) -> Result<RedisKey, WrongType> {
-        let nothing = RedisKey { raw: None, tube: None };
+        let nothing = RedisKey { raw: None, tube: None, expires: false };
         if !self.select(db) {
             return Ok(nothing);
         }
@@ -157,12 +157,13 @@ impl<'a> RedisWorld<'a> {
         match raw.value(state::data_type()) {
             Some(value) => {
                 let tube = value.cast::<Tube>();
-                if access == Access::Change && !raw.expires() {
+                let expires = access == Access::Change && raw.expires();
+                if access == Access::Change && !expires {
                     self.means.found.note(db, name, tube);
                 }
-                Ok(RedisKey { raw: Some(raw), tube: Some(tube) })
+                Ok(RedisKey { raw: Some(raw), tube: Some(tube), expires })
             }
-            None if raw.is_empty() => Ok(RedisKey { raw: Some(raw), tube: None }),
+            None if raw.is_empty() => Ok(RedisKey { raw: Some(raw), tube: None, expires: false }),
             None => Err(WrongType),
         }
     }
@@ -196,7 +197,7 @@ impl World for RedisWorld<'_> {
     #[inline(always)]
     fn open(&mut self, db: u32, name: &[u8], access: Access) -> Result<RedisKey, WrongType> {
         match self.means.found.find(db, name) {
-            tube @ Some(_) if self.select(db) => Ok(RedisKey { raw: None, tube }),
+            tube @ Some(_) if self.select(db) => Ok(RedisKey { raw: None, tube, expires: false }),
             _ => {
                 cold_path();
                 self.look_up(db, name, access)
@@ -248,7 +249,7 @@ impl World for RedisWorld<'_> {
     fn open_at_hand(&mut self, db: u32, name: &[u8]) -> Option<RedisKey> {
         let may_be_known = self.selected_db == db && !state::has_news();
         let tube = if may_be_known { self.means.found.find(db, name) } else { None };
-        tube.map(|tube| RedisKey { raw: None, tube: Some(tube) })
+        tube.map(|tube| RedisKey { raw: None, tube: Some(tube), expires: false })
     }
 
     #[inline(always)]
@@ -310,6 +311,8 @@ pub(super) struct RedisKey {
     /// The key itself, unless it is known without a look where the tube is.
     raw: Option<RawKey>,
     tube: Option<NonNull<Tube>>,
+    /// Whether it was opened to be changed, and has a time to live. Where such a tube was found is not noted.
+    expires: bool,
 }
 
 impl Key for RedisKey {
@@ -336,8 +339,7 @@ impl Key for RedisKey {
 
     #[inline]
     fn expires(&self) -> bool {
-        // Where such a tube was found is not noted, so that its key is open.
-        self.raw.as_ref().is_some_and(RawKey::expires)
+        self.expires
     }
 
     fn close(&mut self) {
