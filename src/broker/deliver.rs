@@ -10,7 +10,6 @@
 
 use std::rc::Rc;
 
-use crate::queue::decide::Worker;
 use crate::queue::{Held, Tube};
 
 use super::line::Grant;
@@ -77,7 +76,7 @@ impl Broker {
             let tube = key.as_ref().and_then(Key::tube);
             // A copy of another tube may be where the job was, with the same ids, and with lease numbers of the same
             // millisecond; but not with the same worker.
-            let worker = Worker { client: wait.client, ttr_ms: wait.ttr_ms }.kept();
+            let worker = wait.worker().kept();
             let is_its = |job: &Held<'_>, at_ms: u64| job.worker == worker && job.deadline_ms > at_ms;
             let held = |(id, n): &(u64, u64), at_ms: u64| {
                 tube?.held(*id).filter(|job| job.n == *n && is_its(job, at_ms))

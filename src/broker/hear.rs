@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::codec::{self, Corrupt};
-use crate::queue::{Counts, Invalid, State, Tube};
+use crate::queue::{Invalid, State, Tube};
 
 use super::names::AT_ONCE;
 use super::{Access, Broker, GiveBack, Key, Name, News, Role, Step, World, WrongType};
@@ -210,17 +210,11 @@ impl Broker {
         if let Some(port) = self.port_of(db) {
             port.here(name, tube);
         }
-        let deadline_ms = tube.next_deadline_ms(self.settings.linger_ms);
-        self.known(db, name, &tube.counts(), tube.header().last_id, deadline_ms);
-    }
-
-    /// The index learns of a tube.
-    pub fn known(&mut self, db: u32, name: &[u8], counts: &Counts, last_id: u64, deadline_ms: Option<u64>) {
         if self.names.add(db, name) {
-            self.names.jobs_of(db).plus(counts);
+            self.names.jobs_of(db).plus(&tube.counts());
         }
-        self.lift_ids(last_id);
-        if let Some(at_ms) = deadline_ms {
+        self.lift_ids(tube.header().last_id);
+        if let Some(at_ms) = tube.next_deadline_ms(self.settings.linger_ms) {
             self.names.attend(db, name, at_ms);
         }
     }

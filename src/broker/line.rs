@@ -11,6 +11,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use crate::queue::decide::Worker;
+
 use super::deliver::Copied;
 use super::names::Name;
 use super::pairs::{Numbered, Pairs};
@@ -38,6 +40,11 @@ pub struct Wait {
 }
 
 impl Wait {
+    /// Who reserves, and for how long.
+    pub fn worker(&self) -> Worker {
+        Worker { client: self.client, ttr_ms: self.ttr_ms }
+    }
+
     /// Whether it is for this tube's jobs, too. Wide waiters know the tube by this number, if any does.
     pub fn is_for(&self, name: &Name, number: Option<u32>) -> bool {
         self.names.contains(name) || self.wide.as_ref().is_some_and(|wide| wide.contains(name, number))

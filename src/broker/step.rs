@@ -12,7 +12,7 @@
 use std::hint::cold_path;
 
 use crate::codec;
-use crate::queue::decide::{self, Worker};
+use crate::queue::decide;
 use crate::queue::{Change, Handle, Invalid, Then, Tube, Why};
 
 use super::line::Grant;
@@ -340,7 +340,7 @@ impl<'a, W: World> Step<'a, W> {
         while self.key.tube().is_some_and(Tube::has_ready)
             && let Some((number, wait)) = self.broker.first_in_line(self.db, self.name)
         {
-            let worker = Worker { client: wait.client, ttr_ms: wait.ttr_ms };
+            let worker = wait.worker();
             // Mostly it is a single one.
             let mut jobs = Vec::with_capacity(1);
             while jobs.len() < wait.count.unwrap_or(1) as usize
