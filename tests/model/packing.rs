@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::cases;
 use crate::hostile::states_of_byte;
 use crate::steps::{beginnings, bulks, retries};
-use crate::world::{START_MS, World, body};
+use crate::world::{START_MS, World, assert_same, body, rewritten, saved_and_loaded};
 
 proptest! {
     #![proptest_config(cases(5))]
@@ -53,6 +53,28 @@ fn jobs_far_apart_keep_their_ids_and_times() {
             world.step(&crate::steps::Step::Put { gap, pri: 9, delay_ms: 0, ttr_ms: 1, len: 3 });
         }
         world.step(&crate::steps::Step::Clock { forward_ms: 1 << power.min(44) });
+    }
+}
+
+/// A segment keeps the base that its first job gave it, when that job goes. The farthest id that it covers is then told
+/// from there, alone or behind others: in a snapshot, too.
+#[test]
+fn the_farthest_job_of_a_segment_outlives_the_first() {
+    let farthest = 1 + u64::from(u32::MAX);
+    for (others, id) in
+        [0, 1, 40].into_iter().flat_map(|others| [0, 1, 2].map(|more| (others, farthest - 1 + more)))
+    {
+        let mut tube = Tube::new(START_MS);
+        let ids = (1..=others + 1).chain([id]);
+        for id in ids.clone() {
+            tube.apply(START_MS, &Change::Put { id, pri: 0, delay_ms: 0, ttr_ms: 1, body: b"x" });
+        }
+        for gone in ids {
+            tube.check().unwrap();
+            assert_same(&tube, &saved_and_loaded(&tube));
+            assert_same(&tube, &rewritten(&tube));
+            tube.apply(START_MS, &Change::Delete { id: gone });
+        }
     }
 }
 

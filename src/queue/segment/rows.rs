@@ -212,10 +212,9 @@ pub(super) struct Columns {
     pub(super) lengths: Column<'static>,
 }
 
-/// What stands in a row of each of so many slots, less what stands in the one before.
-fn distances(slots: usize, of: impl Fn(usize) -> u32) -> Column<'static> {
-    let before = |slot: usize| slot.checked_sub(1).map_or(0, &of);
-    Column::each(slots, |slot| u64::from(of(slot).wrapping_sub(before(slot))))
+/// What stands in the row before a slot's; 0 before the first.
+fn before<T: Default>(slot: usize, of: impl Fn(usize) -> T) -> T {
+    slot.checked_sub(1).map_or(T::default(), of)
 }
 
 impl Rows {
@@ -224,13 +223,17 @@ impl Rows {
         let ids = match &self.gaps {
             Alike::Same(0) => Column::Same(1),
             gaps => {
-                let id = |slot: usize| slot as u32 + gaps.get(slot) + 1;
-                distances(self.len(), id)
+                // As a distance from before the base: the farthest id that is covered is 2^32 from there.
+                let id = |slot: usize| slot as u64 + u64::from(gaps.get(slot)) + 1;
+                Column::each(self.len(), |slot| id(slot) - before(slot, id))
             }
         };
         let created = match &self.created {
             Alike::Same(0) => Column::Same(0),
-            created => distances(self.len(), |slot| created.get(slot)),
+            created => {
+                let at = |slot: usize| created.get(slot);
+                Column::each(self.len(), |slot| u64::from(at(slot).wrapping_sub(before(slot, at))))
+            }
         };
         let lengths = match &self.starts {
             Starts::Even(len) => Column::Same(u64::from(*len)),
