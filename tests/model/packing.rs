@@ -56,24 +56,31 @@ fn jobs_far_apart_keep_their_ids_and_times() {
     }
 }
 
-/// A segment keeps the base that its first job gave it, when that job goes. The farthest id that it covers is then told
-/// from there, alone or behind others: in a snapshot, too.
+/// A segment keeps the base that its first job gave it, when that job goes. The farthest id, and the latest time, that it
+/// covers are then told from there, alone or behind others: in a snapshot, too.
 #[test]
 fn the_farthest_job_of_a_segment_outlives_the_first() {
-    let farthest = 1 + u64::from(u32::MAX);
-    for (others, id) in
-        [0, 1, 40].into_iter().flat_map(|others| [0, 1, 2].map(|more| (others, farthest - 1 + more)))
-    {
-        let mut tube = Tube::new(START_MS);
-        let ids = (1..=others + 1).chain([id]);
-        for id in ids.clone() {
-            tube.apply(START_MS, &Change::Put { id, pri: 0, delay_ms: 0, ttr_ms: 1, body: b"x" });
-        }
-        for gone in ids {
-            tube.check().unwrap();
-            assert_same(&tube, &saved_and_loaded(&tube));
-            assert_same(&tube, &rewritten(&tube));
-            tube.apply(START_MS, &Change::Delete { id: gone });
+    const FARTHEST: u64 = u32::MAX as u64;
+    for others in [0, 1, 40] {
+        for (id, at_ms) in [
+            (FARTHEST, START_MS),
+            (1 + FARTHEST, START_MS),
+            (2 + FARTHEST, START_MS),
+            (others + 2, START_MS + FARTHEST),
+            (others + 2, START_MS + FARTHEST + 1),
+            (1 + FARTHEST, START_MS + FARTHEST),
+        ] {
+            let mut tube = Tube::new(START_MS);
+            let jobs = (1..=others + 1).map(|id| (id, START_MS)).chain([(id, at_ms)]);
+            for (id, at_ms) in jobs.clone() {
+                tube.apply(at_ms, &Change::Put { id, pri: 0, delay_ms: 0, ttr_ms: 1, body: b"x" });
+            }
+            for (gone, _) in jobs {
+                tube.check().unwrap();
+                assert_same(&tube, &saved_and_loaded(&tube));
+                assert_same(&tube, &rewritten(&tube));
+                tube.apply(at_ms, &Change::Delete { id: gone });
+            }
         }
     }
 }
