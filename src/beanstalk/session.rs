@@ -167,7 +167,11 @@ impl Session {
     /// What stands at the front of this input is to be answered next, or else waited for.
     pub(super) fn look(&mut self, input: &Input) -> Option<usize> {
         match input.line() {
-            Line::Whole(len) => return Some(len),
+            Line::Whole(len) => {
+                // What was said of a part of it is said of nothing that follows.
+                self.needs(1);
+                return Some(len);
+            }
             Line::Part => self.needs(input.len() + 1),
             Line::TooLong => {
                 self.stage = Stage::Overlong;

@@ -160,3 +160,24 @@ fn input_behind_a_waiting_reserve_is_bounded() {
     assert!(text.starts_with("RESERVED 1 1\r\nx\r\nUSING default\r\n"));
     assert_eq!(text.matches("USING").count(), 5_000);
 }
+
+/// A line arrived in two pieces: there was nothing to be done before so much input was there. More commands followed at
+/// once than have their turn, and what was left of them was less than that.
+#[test]
+fn what_is_left_of_a_turn_is_answered_though_a_longer_line_was_waited_for() {
+    for is_half_closed in [false, true] {
+        let mut driver = Driver::new();
+        let c = driver.connect();
+        driver.send(c, format!("use {}", "x".repeat(190)));
+        assert_eq!(driver.read(c), "");
+        let rest = format!("\r\n{}put 0 0 1 1\r\nx\r\n", "peek 9\r\n".repeat(255));
+        driver.session(c).feed(rest.as_bytes());
+        if is_half_closed {
+            driver.half_close(c);
+        }
+        let answers = driver.read(c);
+        assert_eq!(answers.matches("NOT_FOUND").count(), 255);
+        assert!(answers.ends_with("INSERTED 1\r\n"), "half-closed: {is_half_closed}");
+        assert_eq!(driver.session(c).is_over(), is_half_closed);
+    }
+}
