@@ -166,6 +166,12 @@ struct Candidate {
     tube: usize,
 }
 
+impl Candidate {
+    fn new(job: &Job<'_>, tube: usize) -> Candidate {
+        Candidate { pri: job.pri, id: job.id, tube }
+    }
+}
+
 /// The most urgent jobs over several tubes.
 fn reserve_many<W: World, R: Reply>(
     call: &mut Call<'_, W, R>,
@@ -184,20 +190,28 @@ fn reserve_many<W: World, R: Reply>(
     let worker = worker(call, options);
     let mut by_tube = vec![0_usize; tubes.len()];
     candidates.iter().for_each(|candidate| by_tube[candidate.tube] += 1);
-    for (name, count) in tubes.iter().zip(by_tube).filter(|(_, count)| *count > 0) {
-        Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+    // Each step makes a further slice of what is due happen. So it may find other jobs than those that were chosen, more
+    // urgent ones, and only what was reserved counts.
+    let mut taken = Vec::with_capacity(candidates.len());
+    for (index, count) in by_tube.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+        Step::run(call.broker, call.world, call.db, tubes[index], call.now_ms, |step| {
             for _ in 0..count {
-                if let Some(change) = step.tube().and_then(|tube| decide::reserve(tube, call.now_ms, worker))
-                {
-                    step.make(&change);
-                }
+                let Some(job) = step.tube().and_then(|tube| decide::next(tube, call.now_ms)) else { break };
+                let (candidate, change) =
+                    (Candidate::new(&job, index), decide::hand_out(&job, call.now_ms, worker));
+                step.make(&change);
+                taken.push(candidate);
             }
         })?;
     }
-    if options.count.is_some() {
-        call.reply.array(candidates.len());
+    if taken.is_empty() {
+        return wait_or_null(call, &tubes, options);
     }
-    for candidate in candidates {
+    taken.sort_unstable();
+    if options.count.is_some() {
+        call.reply.array(taken.len());
+    }
+    for candidate in taken {
         let name = tubes[candidate.tube];
         let key = call.world.open(call.db, name, Access::Look)?;
         let Some(job) = key.tube().and_then(|tube| tube.held(candidate.id)) else {
@@ -206,9 +220,9 @@ fn reserve_many<W: World, R: Reply>(
             continue;
         };
         job_reply(call.reply, name, &job, call.now_ms);
-        let taken = (job.id, job.n);
+        let lease = (job.id, job.n);
         drop(key);
-        bind(call, options, name, taken);
+        bind(call, options, name, lease);
     }
     Ok(Done::Replied)
 }
@@ -244,7 +258,7 @@ fn candidates<W: World, R: Reply>(
         let key = call.world.open(call.db, name, Access::Look)?;
         let Some(tube) = key.tube().filter(|tube| !tube.is_paused(call.now_ms)) else { continue };
         let found = tube.ordered(Order::Ready, count).into_iter().filter_map(|id| tube.job(id));
-        candidates.extend(found.map(|job| Candidate { pri: job.pri, id: job.id, tube: index }));
+        candidates.extend(found.map(|job| Candidate::new(&job, index)));
     }
     Ok(candidates)
 }

@@ -53,9 +53,14 @@ impl Story {
         ended.iter().map(|(waiter, end)| (*waiter, jobs(end))).collect()
     }
 
-    fn ready(&self, name: &[u8]) -> u64 {
+    /// How many of a tube's jobs are in a state.
+    fn jobs(&self, name: &[u8], state: State) -> u64 {
         let keys = self.server.world.state.borrow().keys.clone();
-        keys.tube(Place::of(0, name)).map_or(0, |(tube, _)| tube.counts().of(State::Ready))
+        keys.tube(Place::of(0, name)).map_or(0, |(tube, _)| tube.counts().of(state))
+    }
+
+    fn ready(&self, name: &[u8]) -> u64 {
+        self.jobs(name, State::Ready)
     }
 
     fn dump(&self, name: &[u8]) -> Op {
@@ -63,6 +68,12 @@ impl Story {
         let (tube, _) = keys.tube(Place::of(0, name)).expect("a tube to dump");
         Op::Restore(Place::of(0, name), save(tube).into())
     }
+}
+
+/// The id in a lease.
+fn id_of(lease: &Answer) -> String {
+    let lease = String::from_utf8_lossy(lease.bytes());
+    lease.split('-').next().unwrap_or_default().into()
 }
 
 /// An empty tube whose time is over stays for a worker that waits on it, and the index looks at it again only after
@@ -240,4 +251,25 @@ fn a_worker_is_not_told_of_what_a_copied_tube_holds_for_another() {
     assert_eq!(story.until(NOW_MS + 250), [(1, 1)]);
     story.send(1, "PUT b y");
     assert_eq!(story.until(NOW_MS + 250), [(2, 1)]);
+}
+
+/// More was overdue in a tube than one slice takes. `PHEAN.MRESERVE` chose from what the first slice had made ready; then
+/// the second one brought a more urgent job, which was reserved instead, and the reply, which looked for the chosen one,
+/// told of none. Nobody held it until its time to run was over.
+#[test]
+fn who_reserves_from_several_tubes_is_told_of_what_was_reserved() {
+    for (line, expected) in [("MRESERVE 2 a b", &["301"][..]), ("MRESERVE 2 a b COUNT 3", &["301", "1", "2"])]
+    {
+        let mut story = Story::begin();
+        for _ in 0..300 {
+            story.send(1, "PUT a x DELAY 0.25");
+        }
+        story.send(1, "PUT a urgent PRI 0 DELAY 0.251");
+        story.now_ms += 300;
+        let reply = story.send(3, line).expect("a reply");
+        let jobs = if line.contains("COUNT") { reply.array().to_vec() } else { vec![reply] };
+        let ids: Vec<_> = jobs.iter().map(|job| id_of(&job.array()[1])).collect();
+        assert_eq!(ids, expected, "{line}");
+        assert_eq!(story.jobs(b"a", State::Reserved), expected.len() as u64, "{line}");
+    }
 }
