@@ -264,7 +264,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
 
     /// Where the job `id` is: one that this session holds, with its lease's number, or any other.
     pub(super) fn find(&mut self, id: u64) -> Result<(Name, Option<u64>), Answer> {
-        let held = self.broker.held(self.session.client, self.port.settings.db, id);
+        let held = self.broker.held(self.world, self.session.client, self.port.settings.db, id);
         if let Some(held) = held {
             return Ok((held.name, Some(held.n)));
         }
@@ -273,7 +273,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
 
     /// Where the job `id` is that this session holds, and its lease's number.
     pub(super) fn find_own(&mut self, id: u64) -> Result<(Name, u64), Answer> {
-        let held = self.broker.held(self.session.client, self.port.settings.db, id);
+        let held = self.broker.held(self.world, self.session.client, self.port.settings.db, id);
         held.map(|held| (held.name, held.n)).ok_or(NOT_FOUND)
     }
 }

@@ -13,7 +13,6 @@ use std::rc::Rc;
 use crate::queue::{Held, Tube};
 
 use super::line::Grant;
-use super::names::AT_ONCE;
 use super::sessions::Bound;
 use super::{Access, Broker, End, GiveBack, Key, Wait, World};
 
@@ -67,7 +66,7 @@ impl Broker {
         while let Some((number, wait, grant)) = self.line.take_granted() {
             let known = wait.wide.as_ref().and_then(|_| self.wide_number(wait.db, &grant.name));
             if self.names.db_of(grant.uid) != Some(wait.db) || !wait.is_for(&grant.name, known) {
-                self.take_back(&grant);
+                self.take_back(&wait, &grant);
                 self.line.take_place_again(number);
                 again.push(wait);
                 continue;
@@ -103,7 +102,7 @@ impl Broker {
                 let is_kept = grant.jobs.iter().any(|job| held(job, 0).is_some());
                 drop(key);
                 if is_kept {
-                    self.take_back(&grant);
+                    self.take_back(&wait, &grant);
                 }
                 self.line.take_place_again(number);
                 again.push(wait);
@@ -113,15 +112,18 @@ impl Broker {
             let end = if may_have { End::Jobs(&grant.name, jobs) } else { End::Denied };
             world.end_wait(number, end);
             self.line.leave(number);
-            if !may_have || wait.bound {
+            if !may_have {
+                self.take_back(&wait, &grant);
+            } else if wait.bound {
                 for Held { id, n, deadline_ms, .. } in jobs.iter().copied() {
                     let (uid, name) = (grant.uid, grant.name.clone());
-                    if may_have {
-                        self.sessions.bind(wait.client, Bound { uid, name, id, n, deadline_ms });
-                    } else {
-                        self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: false });
-                    }
+                    self.sessions.bind(wait.client, Bound { uid, name, id, n, deadline_ms });
                 }
+            }
+            if may_have && jobs.len() < grant.jobs.len() {
+                // The time of some is over already.
+                let is_told = |id: u64| jobs.iter().any(|job| job.id == id);
+                self.take_back_but(&wait, &grant, is_told);
             }
             self.line.told(wait, grant);
         }
@@ -129,19 +131,24 @@ impl Broker {
     }
 
     /// What was set aside for a waiter goes back.
-    pub(super) fn take_back(&mut self, grant: &Grant) {
-        for (id, n) in grant.jobs.iter().copied() {
+    pub(super) fn take_back(&mut self, wait: &Wait, grant: &Grant) {
+        self.take_back_but(wait, grant, |_| false);
+    }
+
+    /// What was set aside for a waiter goes back, but for the jobs that it was told of.
+    fn take_back_but(&mut self, wait: &Wait, grant: &Grant, is_told: impl Fn(u64) -> bool) {
+        let worker = wait.worker().kept();
+        for (id, n) in grant.jobs.iter().copied().filter(|(id, _)| !is_told(*id)) {
             let (uid, name) = (grant.uid, grant.name.clone());
-            self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: false });
+            self.give_backs.untold.push_back(GiveBack { uid, name, id, n, worker });
         }
     }
 
     /// Looks whether a waiter that stands in line again can be served from another of its tubes, or by a job
-    /// that became ready meanwhile.
-    fn serve_again<W: World>(&mut self, world: &mut W, wait: &Wait, now_ms: u64) {
+    /// that became ready meanwhile; if nothing may be written now, by a later tick.
+    pub(super) fn serve_again<W: World>(&mut self, world: &mut W, wait: &Rc<Wait>, now_ms: u64) {
         if !world.may_write() {
-            let wide = wait.wide.as_ref().and_then(|wide| self.most_urgent(wide));
-            wait.names.iter().chain(&wide).for_each(|name| self.names.attend(wait.db, name, AT_ONCE));
+            self.unserved.push_back(Rc::clone(wait));
             return;
         }
         if let Some(wide) = &wait.wide {

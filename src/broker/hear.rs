@@ -151,9 +151,7 @@ impl Broker {
                 let to = (self.names.uid(to.0), &Name::from(to.1));
                 self.sessions.rename(from, to);
                 self.line.rename(from, to);
-                for back in self.give_backs.iter_mut().filter(|back| (back.uid, &back.name) == from) {
-                    (back.uid, back.name) = (to.0, Name::clone(to.1));
-                }
+                self.give_backs.rename(from, to);
             }
             News::Flushed(db) => {
                 for db in db.map_or_else(|| self.names.dbs(), |db| vec![db]) {
@@ -178,9 +176,9 @@ impl Broker {
             }
             News::Seen { id } => self.lift_ids(id),
             News::Closed { client } => self.client_closed(client, None),
-            News::Undelivered { db, name, id, n } => {
+            News::Undelivered { db, name, worker, id, n } => {
                 let uid = self.names.uid(db);
-                self.give_backs.push_back(GiveBack { uid, name: name.into(), id, n, delivered: false });
+                self.give_backs.untold.push_back(GiveBack { uid, name: name.into(), id, n, worker });
             }
             News::Left { waiter } => self.left(waiter),
         }
@@ -188,8 +186,8 @@ impl Broker {
 
     /// A waiter is no longer there. What was set aside for it goes back.
     pub(super) fn left(&mut self, waiter: u64) {
-        if let Some((_, Some(grant))) = self.line.leave(waiter) {
-            self.take_back(&grant);
+        if let Some((wait, Some(grant))) = self.line.leave(waiter) {
+            self.take_back(&wait, &grant);
         }
     }
 

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use crate::queue::Reservation;
 use crate::queue::decide::Worker;
 
 use super::deliver::Copied;
@@ -314,10 +315,13 @@ impl Line {
         !self.granted.is_empty()
     }
 
-    /// Whether a reservation is set aside for a waiter that has not been told yet.
-    pub fn is_granted(&self, uid: u64, name: &[u8], id: u64, n: u64) -> bool {
-        let mut grants = self.granted.iter().filter_map(|(_, place)| self.waiters.at(place)?.grant.as_ref());
-        grants.any(|grant| grant.uid == uid && *grant.name == *name && grant.jobs.contains(&(id, n)))
+    /// Whether this reservation of a job is set aside for a waiter that has not been told yet.
+    pub fn is_granted(&self, uid: u64, name: &[u8], id: u64, reservation: &Reservation) -> bool {
+        self.granted.iter().filter_map(|(_, place)| self.waiters.at(place)).any(|waiter| {
+            waiter.grant.as_ref().is_some_and(|grant| {
+                grant.uid == uid && *grant.name == *name && grant.jobs.contains(&(id, reservation.n))
+            }) && waiter.wait.worker().kept() == reservation.worker
+        })
     }
 
     /// What was set aside is gone: the waiter takes its old place again.

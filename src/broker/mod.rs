@@ -12,6 +12,7 @@
 //! | `plain` | the same where that is a single change and nothing more |
 //! | `tick` | what happens by itself when its time has come |
 //! | `deliver` | telling waiters what was reserved for them |
+//! | `give_backs` | reservations that go back because nobody holds them |
 //! | `hear` | following the keyspace and the clients |
 //! | `names` | the index of tubes, deadlines and counts |
 //! | `line` | the waiters |
@@ -25,6 +26,7 @@
 
 mod by_name;
 mod deliver;
+mod give_backs;
 mod hear;
 mod line;
 mod names;
@@ -38,6 +40,7 @@ mod watched;
 mod world;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
 
 pub use hear::Refused;
 pub use line::Wait;
@@ -52,6 +55,7 @@ pub use world::{Access, End, Key, Kind, Kinds, News, Record, World, WrongType};
 
 use crate::queue::decide::Retry;
 use crate::queue::{Counts, ID_MAX, Totals};
+use give_backs::{GiveBack, GiveBacks};
 use line::Line;
 use names::Names;
 use port::PortIndex;
@@ -93,15 +97,6 @@ pub enum Role {
     Follower,
 }
 
-/// A reservation that goes back because nobody holds it.
-struct GiveBack {
-    uid: u64,
-    name: Name,
-    id: u64,
-    n: u64,
-    delivered: bool,
-}
-
 /// The broker.
 pub struct Broker {
     /// The settings. After shortening `linger_ms`, call [`Broker::sweep`].
@@ -111,7 +106,9 @@ pub struct Broker {
     names: Names,
     line: Line,
     sessions: Sessions,
-    give_backs: VecDeque<GiveBack>,
+    give_backs: GiveBacks,
+    /// Who could not be served when what was set aside for them was gone, as nothing might be written.
+    unserved: VecDeque<Rc<Wait>>,
     /// Keys that appeared out of [sight](World::sight) and are still to be looked at.
     unseen: BTreeSet<(u32, Box<[u8]>)>,
     /// How far a walk over all tubes has come that looks at each one's deadline anew.
@@ -135,7 +132,8 @@ impl Broker {
             names: Names::default(),
             line: Line::default(),
             sessions: Sessions::default(),
-            give_backs: VecDeque::new(),
+            give_backs: GiveBacks::default(),
+            unserved: VecDeque::new(),
             unseen: BTreeSet::new(),
             sweep: None,
             totals: Totals::default(),
@@ -161,6 +159,7 @@ impl Broker {
             // Connections that close after the server became a follower leave something to give back, too.
             self.sessions.clear();
             self.give_backs.clear();
+            self.unserved.clear();
         }
         self.role = role;
     }
@@ -266,7 +265,7 @@ impl Broker {
         if self.role != Role::Primary {
             return wait;
         }
-        if !self.give_backs.is_empty() || self.sweep.is_some() || self.has_ended_pauses() {
+        if self.is_due_at_once() {
             return Some(0);
         }
         [wait, self.names.next_ms()].into_iter().flatten().min()
@@ -286,6 +285,7 @@ impl Broker {
     #[inline(always)]
     fn is_due_at_once(&self) -> bool {
         !self.give_backs.is_empty()
+            || !self.unserved.is_empty()
             || self.sweep.is_some()
             || self.port.is_some() && (self.has_port_work() || self.has_ended_pauses())
     }

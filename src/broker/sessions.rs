@@ -174,9 +174,9 @@ impl Sessions {
         }
     }
 
-    /// A reservation of the job `id` that is bound to this client.
-    pub fn held(&self, client: u64, id: u64) -> Option<&Bound> {
-        self.clients.get(&client)?.jobs.get(&id).map(|held| &held.bound)
+    /// The reservations of a job `id` that are bound to this client, those included that hold no longer.
+    pub fn held(&self, client: u64, id: u64) -> impl Iterator<Item = &Bound> {
+        self.clients.get(&client).and_then(|client| client.jobs.get(&id)).into_iter().flat_map(Held::all)
     }
 
     /// The reservation of this client that ends first.
@@ -245,8 +245,8 @@ mod tests {
         assert_eq!(sessions.soonest(7), Some(&bound(1, "b", 5, 10, 100)));
         sessions.ended(7, 1, b"b", 5);
         assert_eq!(sessions.soonest(7), Some(&bound(1, "a", 5, 10, 300)));
-        assert_eq!(sessions.held(7, 5), Some(&bound(1, "a", 5, 10, 300)));
-        assert_eq!(sessions.held(7, 4), None);
+        assert!(sessions.held(7, 5).eq([&bound(1, "a", 5, 10, 300)]));
+        assert_eq!(sessions.held(7, 4).count(), 0);
         sessions.ended(7, 1, b"a", 5);
         assert!(sessions.is_empty() && sessions.soonest(7).is_none());
     }

@@ -184,13 +184,16 @@ impl<'a, W: World> Step<'a, W> {
     /// longer than it, say. So it counts as no attempt, and is no reason to bury the job.
     fn unheard_of(&mut self, change: &Change<'_>) -> Option<Change<'static>> {
         let Change::Return { id, why: Why::TimedOut, .. } = *change else { return None };
-        if !self.broker.line.has_granted() {
+        let (line, give_backs) = (&self.broker.line, &self.broker.give_backs);
+        if !line.has_granted() && give_backs.untold.is_empty() {
             return None;
         }
+        let tube = self.key.tube()?;
+        let reservation = tube.reservation(id)?;
         let uid = self.broker.names.uid(self.db);
-        let n = self.key.tube()?.job(id)?.reservation?.n;
-        let is_granted = self.broker.line.is_granted(uid, self.name, id, n);
-        is_granted.then(|| decide::undeliver(self.key.tube()?, Handle::id(id), self.now_ms)).flatten()
+        let is_unheard = line.is_granted(uid, self.name, id, &reservation)
+            || give_backs.is_untold(uid, self.name, id, &reservation);
+        if is_unheard { decide::undeliver(tube, Handle::id(id), self.now_ms) } else { None }
     }
 
     /// The tube, if there is one.

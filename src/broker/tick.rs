@@ -2,8 +2,8 @@
 //! end, idle tubes go, and jobs that nobody holds go back. All in bounded slices; an early, late or repeated tick
 //! does no harm.
 
-use crate::queue::Handle;
-use crate::queue::decide;
+use crate::queue::decide::{self, Retry};
+use crate::queue::{Change, Handle, Tube};
 
 use super::names::AT_ONCE;
 use super::step::SLICE;
@@ -38,6 +38,10 @@ impl Broker {
         }
         self.end_pauses(world, now_ms);
         let mut changes = self.give_back_slice(world, now_ms);
+        for _ in 0..TUBES {
+            let Some(wait) = self.unserved.pop_front() else { break };
+            self.serve_again(world, &wait, now_ms);
+        }
         self.go_on_sweeping();
         for _ in 0..TUBES {
             if changes >= 2 * SLICE {
@@ -53,9 +57,20 @@ impl Broker {
     pub(super) fn give_back_slice<W: World>(&mut self, world: &mut W, now_ms: u64) -> usize {
         let mut changes = 0;
         while changes < 2 * SLICE
-            && let Some(back) = self.give_backs.pop_front()
+            && let Some(back) = self.give_backs.untold.front().cloned()
         {
-            changes += self.give_back(world, &back, now_ms);
+            // It stays there meanwhile: if its time is over as well, nobody has heard of that either.
+            changes += self.give_back(world, &back, now_ms, |tube, _| {
+                decide::undeliver(tube, Handle::id(back.id), now_ms)
+            });
+            self.give_backs.untold.pop_front();
+        }
+        while changes < 2 * SLICE
+            && let Some(back) = self.give_backs.lost.pop_front()
+        {
+            changes += self.give_back(world, &back, now_ms, |tube, retry| {
+                decide::lose(tube, Handle::lease(back.id, back.n), now_ms, retry)
+            });
         }
         changes
     }
@@ -81,16 +96,19 @@ impl Broker {
         let _ = Step::run(self, world, db, name, now_ms, |_| ());
     }
 
-    fn give_back<W: World>(&mut self, world: &mut W, back: &GiveBack, now_ms: u64) -> usize {
+    /// Gives a reservation back, as `decide` says, if it is still there. Returns how many changes that made, and one more.
+    fn give_back<W: World>(
+        &mut self,
+        world: &mut W,
+        back: &GiveBack,
+        now_ms: u64,
+        decide: impl FnOnce(&Tube, Retry) -> Option<Change<'static>>,
+    ) -> usize {
         let Some(db) = self.names.db_of(back.uid) else { return 1 };
         let retry = self.settings.retry;
-        let handle = Handle::lease(back.id, back.n);
         let changes = Step::run(self, world, db, &back.name, now_ms, |step| {
-            let change = step.tube().and_then(|tube| match back.delivered {
-                true => decide::lose(tube, handle, now_ms, retry),
-                false => decide::undeliver(tube, handle, now_ms),
-            });
-            if let Some(change) = change {
+            let tube = step.tube().filter(|tube| back.is_in(tube));
+            if let Some(change) = tube.and_then(|tube| decide(tube, retry)) {
                 step.make(&change);
             }
             step.changes()

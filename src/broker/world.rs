@@ -100,6 +100,8 @@ pub enum News {
         db: u32,
         /// The tube's name.
         name: Box<[u8]>,
+        /// Who was to be told, as the reservation names it.
+        worker: u64,
         /// The job's id.
         id: u64,
         /// The lease's number.

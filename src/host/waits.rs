@@ -205,7 +205,7 @@ impl Ended {
         }
         for Reserved { job, .. } in &self.jobs {
             let (db, name) = (self.asked.db, self.name.as_slice().into());
-            state::tell(News::Undelivered { db, name, id: job.id, n: job.n });
+            state::tell(News::Undelivered { db, name, worker: job.worker, id: job.id, n: job.n });
         }
     }
 }

@@ -157,3 +157,18 @@ fn a_pause_ends_with_its_tube_unless_an_operator_set_it() {
     driver.say(a, "use default");
     assert_eq!(driver.stat(a, "stats-tube t", "pause"), "200", "it has a job");
 }
+
+/// A pause ends with the tube. The tube came back while nothing could be written: the pause ends as soon as that can be.
+#[test]
+fn a_pause_that_cannot_end_with_its_tube_ends_later() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    assert_eq!(driver.say(c, "use p\npause-tube p 100"), "USING p\nPAUSED\n");
+    driver.server.world.state.borrow_mut().is_paused = true;
+    driver.session(c).feed(b"use default\r\nuse p\r\n");
+    driver.run_only(c);
+    driver.server.world.state.borrow_mut().is_paused = false;
+    driver.settle();
+    assert_eq!(driver.read(c), "USING default\r\nUSING p\r\n");
+    assert_eq!(driver.stat(c, "stats-tube p", "pause-time-left"), "0");
+}

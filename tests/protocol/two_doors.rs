@@ -117,3 +117,36 @@ fn one_id_in_two_tubes_means_the_one_that_is_held() {
     assert_eq!(driver.say(c, "delete 1"), "DELETED\n");
     assert_eq!(driver.stat(c, "stats-job 1", "tube"), "\"default\"");
 }
+
+#[test]
+fn a_job_that_another_connection_holds_where_a_copy_went_is_not_ones_own() {
+    let mut driver = Driver::new();
+    let (a, b) = (driver.connect(), driver.connect());
+    driver.put(a, "0 0 2", "x");
+    driver.redis(&Op::Copy(place("default"), place("copy")));
+    driver.say(b, "watch copy\nignore default");
+    assert_eq!(driver.say(a, "reserve"), "RESERVED 1 1\nx\n");
+    assert_eq!(driver.say(b, "reserve"), "RESERVED 1 1\nx\n");
+    driver.redis(&Op::Rename(place("copy"), place("default")));
+    assert_eq!(driver.say(a, "delete 1\ntouch 1\nrelease 1 0 0"), "NOT_FOUND\nNOT_FOUND\nNOT_FOUND\n");
+    // Its margin is none of a's business, either.
+    driver.pass(1_500);
+    assert_eq!(driver.say(a, "reserve-with-timeout 0"), "TIMED_OUT\n");
+    assert_eq!(driver.say(b, "reserve-with-timeout 0"), "DEADLINE_SOON\n");
+    driver.close(a);
+    assert_eq!(driver.say(b, "delete 1"), "DELETED\n");
+}
+
+#[test]
+fn a_job_that_was_held_where_it_is_no_longer_is_found_where_it_is() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    driver.put(c, "0 0 1", "x");
+    assert_eq!(driver.say(c, "reserve"), "RESERVED 1 1\nx\n");
+    driver.redis(&Op::Copy(place("default"), place("copy")));
+    driver.redis(&Op::Del(place("default")));
+    driver.pass(2_000);
+    assert_eq!(driver.say(c, "peek 1\nkick-job 1"), "FOUND 1 1\nx\nNOT_FOUND\n");
+    assert_eq!(driver.stat(c, "stats-job 1", "tube"), "\"copy\"");
+    assert_eq!(driver.say(c, "delete 1"), "DELETED\n");
+}

@@ -15,7 +15,7 @@ use super::auditor::{Auditor, LeaseKey};
 use super::deed::{Deed, Given, Standing};
 use super::server::{Form, Outcome, Sender, Server, assert_same};
 use super::trace::Trace;
-use super::world::{Ended, Keyspace, Place, Told};
+use super::world::{Ended, Keyspace, Place, Taken, Told};
 
 /// When a run begins (Unix ms).
 const START_MS: u64 = 1_790_000_000_000;
@@ -364,9 +364,9 @@ impl Simulation {
                 if lost {
                     self.note("the reply is lost");
                     let (_, birth) = keys.tube(place).expect("a tube with jobs");
-                    for job in &jobs {
-                        self.hear_later(News::Undelivered { db, name: name.into(), id: job.id, n: job.n });
-                        self.auditor.must_go_back((birth, job.id, job.n));
+                    for Taken { id, n, worker, .. } in jobs {
+                        self.hear_later(News::Undelivered { db, name: name.into(), worker, id, n });
+                        self.auditor.must_go_back((birth, id, n));
                     }
                     self.disconnect(index);
                 }

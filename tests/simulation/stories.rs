@@ -38,6 +38,10 @@ impl Story {
         assert!(self.server.world.state.borrow_mut().execute(op), "{op:?} found nothing to do");
     }
 
+    fn hear(&mut self, news: News) {
+        self.server.world.state.borrow_mut().news.push_back(news);
+    }
+
     /// Lets time pass, ticks when it is time to, and delivers. Returns who was told of how many jobs.
     fn until(&mut self, now_ms: u64) -> Vec<(u64, usize)> {
         self.now_ms = now_ms;
@@ -272,4 +276,101 @@ fn who_reserves_from_several_tubes_is_told_of_what_was_reserved() {
         assert_eq!(ids, expected, "{line}");
         assert_eq!(story.jobs(b"a", State::Reserved), expected.len() as u64, "{line}");
     }
+}
+
+/// The same two copies, and what goes back of them: by a connection that closes, and by a waiter that is gone before it
+/// was told. Each time the job was taken from the one that held it now.
+#[test]
+fn what_goes_back_is_what_its_own_worker_held() {
+    let (a, b, c) = (Place::of(0, b"a"), Place::of(0, b"b"), Place::of(0, b"c"));
+    let mut story = Story::begin();
+    story.send(1, "PUT a x");
+    story.execute(&Op::Copy(a, b));
+    story.send(2, "RESERVE a BOUND");
+    story.send(3, "RESERVE b BOUND");
+    story.execute(&Op::Rename(a, b));
+    story.hear(News::Closed { client: 3 });
+    story.until(NOW_MS);
+    assert_eq!(story.jobs(b"b", State::Reserved), 1, "client 2 holds it");
+    story.hear(News::Closed { client: 2 });
+    story.until(NOW_MS);
+    assert_eq!(story.ready(b"b"), 1);
+
+    let mut story = Story::begin();
+    story.send(1, "PUT a x DELAY 0.25");
+    story.execute(&Op::Copy(a, b));
+    story.until(NOW_MS);
+    story.send(2, "MRESERVE 2 a c TIMEOUT 100");
+    story.send(3, "RESERVE b TIMEOUT 100");
+    story.now_ms += 250;
+    story.server.broker.tick(&mut story.server.world, story.now_ms);
+    story.execute(&Op::Rename(a, b));
+    story.execute(&Op::Rename(b, c));
+    story.hear(News::Left { waiter: 2 });
+    assert_eq!(story.until(NOW_MS + 250), [(1, 1)]);
+    assert_eq!(story.jobs(b"c", State::Reserved), 1, "client 2 holds it");
+}
+
+/// Time to run that was over before the waiter was told was noticed in time only while the job was set aside for it. Where
+/// that had ended first, as the waiter was gone, or was told of other jobs, or took its place again, it counted as a
+/// timeout, and `phean.retry-count` buried the job.
+#[test]
+fn a_job_that_its_worker_never_heard_of_is_not_buried() {
+    let begin = || {
+        let mut story = Story::begin();
+        story.server.broker.settings.retry.count = Some(0);
+        story
+    };
+    let mut story = begin();
+    story.send(2, "RESERVE a TIMEOUT 100");
+    story.send(1, "PUT a x TTR 0.25");
+    // A script took longer than that.
+    assert_eq!(story.until(NOW_MS + 300), [(1, 1)]);
+
+    let mut story = begin();
+    story.send(2, "RESERVE a TIMEOUT 100");
+    story.send(1, "PUT a x TTR 0.25");
+    story.hear(News::Left { waiter: 1 });
+    assert_eq!(story.until(NOW_MS + 300), []);
+    assert_eq!(story.ready(b"a"), 1);
+
+    let mut story = begin();
+    story.send(1, "PAUSE a 1");
+    story.send(1, "PUT a x TTR 0.25");
+    story.send(1, "PUT a y");
+    story.send(2, "RESERVE a TIMEOUT 100 COUNT 2");
+    story.send(1, "PAUSE a 0");
+    assert_eq!(story.until(NOW_MS + 300), [(1, 1)]);
+    assert_eq!((story.jobs(b"a", State::Reserved), story.ready(b"a")), (1, 1));
+
+    let mut story = begin();
+    story.send(2, "RESERVE a TIMEOUT 100");
+    story.send(1, "PUT a x TTR 0.25");
+    assert_eq!(story.until(NOW_MS), [(1, 1)]);
+    story.hear(News::Undelivered { db: 0, name: b"a".as_slice().into(), worker: 2, id: 1, n: NOW_MS });
+    story.until(NOW_MS + 300);
+    assert_eq!(story.ready(b"a"), 1);
+
+    // More is overdue than one slice takes.
+    let mut story = begin();
+    story.send(2, "RESERVE a TIMEOUT 100 COUNT 600");
+    story.send(1, &format!("MPUT a 600{} TTR 0.25", " x".repeat(600)));
+    story.hear(News::Left { waiter: 1 });
+    story.until(NOW_MS + 300);
+    assert_eq!(story.ready(b"a"), 600);
+}
+
+/// What was set aside for a waiter was gone when writes were paused. It stood in line again, but the other tubes that it
+/// waits on were looked at no more, though one had a job by then.
+#[test]
+fn who_takes_its_place_again_while_writes_are_paused_is_served_when_they_are_not() {
+    let mut story = Story::begin();
+    story.send(2, "MRESERVE 2 a b TIMEOUT 100");
+    story.send(1, "PUT a x");
+    story.send(1, "PUT b y");
+    story.send(1, "DELETE a 1");
+    story.server.world.state.borrow_mut().is_paused = true;
+    assert_eq!(story.until(NOW_MS), []);
+    story.server.world.state.borrow_mut().is_paused = false;
+    assert_eq!(story.until(NOW_MS), [(1, 1)]);
 }

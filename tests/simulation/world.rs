@@ -226,6 +226,7 @@ impl fmt::Debug for Taken {
 pub struct Taken {
     pub id: u64,
     pub n: u64,
+    pub worker: u64,
     pub body: Vec<u8>,
     pub attempt: u32,
     pub deadline_ms: u64,
@@ -233,8 +234,8 @@ pub struct Taken {
 
 impl Taken {
     fn of(held: &Held<'_>) -> Taken {
-        let Held { id, n, deadline_ms, attempt, body, .. } = *held;
-        Taken { id, n, body: body.to_vec(), attempt, deadline_ms }
+        let Held { id, n, worker, deadline_ms, attempt, body } = *held;
+        Taken { id, n, worker, body: body.to_vec(), attempt, deadline_ms }
     }
 }
 

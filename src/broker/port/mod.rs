@@ -8,7 +8,8 @@ mod whereabouts;
 
 use std::rc::Rc;
 
-use crate::queue::{Change, Counts, ID_MAX, Totals, Tube};
+use crate::queue::decide::Worker;
+use crate::queue::{Change, Counts, ID_MAX, Reservation, Totals, Tube};
 
 use heads::Heads;
 pub use life::DEFAULT;
@@ -270,8 +271,11 @@ impl Broker {
         watched.contains(name, port.and_then(|port| port.number(name)))
     }
 
-    /// In beanstalkd a tube that comes to life is not paused.
+    /// In beanstalkd a tube that comes to life is not paused. If nothing may be written now, a later tick sees to it.
     fn revive<W: World>(&mut self, world: &mut W, name: &[u8], now_ms: u64) {
+        if !self.has_ended_pauses() || self.role != Role::Primary || !world.may_write() {
+            return;
+        }
         let ended = self.port.as_mut().and_then(|port| port.life.take_ended_pause(Some(name)));
         if let Some((name, until_ms)) = ended {
             self.end_pause(world, &name, until_ms, now_ms);
@@ -301,9 +305,6 @@ impl Broker {
     /// Ends a tube's pause, if it is still this one: in beanstalkd a pause ends with the tube.
     fn end_pause<W: World>(&mut self, world: &mut W, name: &[u8], until_ms: u64, now_ms: u64) {
         let Some(db) = self.port.as_ref().map(|port| port.db) else { return };
-        if self.role != Role::Primary || !world.may_write() {
-            return;
-        }
         // A key that holds something else by now has no pause to end.
         let _ = Step::run(self, world, db, name, now_ms, |step| {
             if step.tube().is_some_and(|tube| tube.header().paused_until_ms == until_ms) {
@@ -385,18 +386,17 @@ impl Broker {
         self.port.iter_mut().for_each(|port| port.update_head(name, None));
     }
 
-    /// The reservation of the job `id` of this database that is bound to this client.
-    pub fn held(&self, client: u64, db: u32, id: u64) -> Option<Bound> {
-        self.sessions.held(client, id).filter(|held| self.names.db_of(held.uid) == Some(db)).cloned()
+    /// The reservation of the job `id` of this database that is bound to this client. Costs a look at its tube.
+    pub fn held<W: World>(&self, world: &mut W, client: u64, db: u32, id: u64) -> Option<Bound> {
+        let mut all = self.sessions.held(client, id).filter(|held| self.names.db_of(held.uid) == Some(db));
+        all.find(|held| reservation(world, db, client, held).is_some()).cloned()
     }
 
     /// The reservation bound to this client that ends first, if it is one that still holds.
     pub fn soonest_held<W: World>(&mut self, world: &mut W, client: u64, now_ms: u64) -> Option<Bound> {
         while let Some(held) = self.sessions.soonest(client).cloned() {
-            let key = self.names.db_of(held.uid).and_then(|db| world.open(db, &held.name, Access::Look).ok());
-            let job = key.as_ref().and_then(Key::tube).and_then(|tube| tube.job(held.id));
-            let reservation =
-                job.and_then(|job| job.reservation).filter(|reservation| reservation.n == held.n);
+            let db = self.names.db_of(held.uid);
+            let reservation = db.and_then(|db| reservation(world, db, client, &held));
             match reservation.map(|reservation| reservation.deadline_ms) {
                 Some(deadline_ms) if deadline_ms > now_ms => return Some(Bound { deadline_ms, ..held }),
                 _ => self.sessions.ended(client, held.uid, &held.name, held.id),
@@ -419,8 +419,9 @@ impl Broker {
     /// when [`Broker::give_all_back`] is called.
     pub fn client_closed(&mut self, client: u64, waiter: Option<u64>) {
         waiter.into_iter().for_each(|waiter| self.left(waiter));
+        let worker = Worker { client, ttr_ms: None }.kept();
         for Bound { uid, name, id, n, .. } in self.sessions.close(client) {
-            self.give_backs.push_back(GiveBack { uid, name, id, n, delivered: true });
+            self.give_backs.lost.push_back(GiveBack { uid, name, id, n, worker });
         }
     }
 
@@ -468,6 +469,14 @@ impl Broker {
 /// What a tube's key has counted.
 fn totals(tube: Option<&Tube>) -> Totals {
     tube.map_or_else(Totals::default, |tube| tube.header().totals)
+}
+
+/// The reservation that is bound to this client, as it stands in the tube. Another one may stand there by now, of the same
+/// number even, where the tube is a copy of another.
+fn reservation<W: World>(world: &mut W, db: u32, client: u64, held: &Bound) -> Option<Reservation> {
+    let key = world.open(db, &held.name, Access::Look).ok()?;
+    let worker = Worker { client, ttr_ms: None }.kept();
+    key.tube()?.reservation(held.id).filter(|it| (it.n, it.worker) == (held.n, worker))
 }
 
 fn holds<W: World>(world: &mut W, db: u32, name: &Name, id: u64) -> bool {
