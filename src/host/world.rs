@@ -174,7 +174,9 @@ impl<'a> RedisWorld<'a> {
         match (self.arguments.bytes, self.arguments.strings) {
             ([_, first, ..], [_, string, ..]) if std::ptr::eq(*first, name) => work(*string),
             (bytes, strings) => {
-                match bytes.iter().zip(strings).find(|(bytes, _)| std::ptr::eq(**bytes, name)) {
+                // The first stands for the name of the command, whatever an empty name of a tube looks like.
+                let mut named = bytes.iter().zip(strings).skip(1);
+                match named.find(|(bytes, _)| std::ptr::eq(**bytes, name)) {
                     Some((_, string)) => work(*string),
                     None => work(self.last.name(name)),
                 }

@@ -1,6 +1,6 @@
 //! Tubes are keys: what Redis' own commands do to them, the module's index, totals and timers follow.
 
-use crate::dataset::{counts, index_is_right, restore, stat, total, total_counts, tubes};
+use crate::dataset::{counts, index_is_right, restore, stat, total, total_counts, tubes, until_waiting};
 use crate::harness::{Server, has_module};
 use crate::raw::Raw;
 use crate::reply::{array, bytes, cmd, int, map, ok_int, reserved, run, text};
@@ -534,4 +534,41 @@ fn a_tube_that_leaves_right_after_a_hand_over_leaves_the_job_with_its_worker() {
     assert!(!worker.is_over());
     run(&mut con, "PHEAN.PUT t there");
     assert_eq!(reserved(&worker.join().unwrap()).expect("a job").body, b"there");
+}
+
+/// A name may be empty. The broker hears of the tube in a command on another one, when it looks for a string of Redis with
+/// that name.
+#[test]
+fn the_tube_of_the_empty_name_is_one_like_any_other() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    run(&mut con, "PHEAN.MPUT PHEAN.PUT 4 a b c d");
+    run(&mut con, "PHEAN.MPUT a 3 a b c TTR 0.05");
+    run(&mut con, "PHEAN.RESERVE a");
+    let _: Value = redis::pipe()
+        .atomic()
+        .cmd("RENAME")
+        .arg("a")
+        .arg("")
+        .cmd("PHEAN.PUT")
+        .arg("b")
+        .arg("x")
+        .query(&mut con)
+        .unwrap();
+    index_is_right(&server);
+    assert_eq!(total(&mut con, "current-tubes"), 3);
+    // The time to run ends there, and who waits there is served.
+    eventually(|| counts(&mut con, "") == [3, 0, 0, 0]);
+    cmd(&mut con, &["PHEAN.CLEAR", ""]).unwrap();
+    let waiter = Blocked::start(&server, &["PHEAN.RESERVE", "", "TIMEOUT", "100"]);
+    until_waiting(&mut con, "", 1);
+    cmd(&mut con, &["PHEAN.PUT", "", "y", "DELAY", "0.01"]).unwrap();
+    assert_eq!(reserved(&waiter.join().unwrap()).expect("a job").body, b"y");
+    cmd(&mut con, &["DEL", ""]).unwrap();
+    run(&mut con, "DEL PHEAN.PUT");
+    index_is_right(&server);
+    assert_eq!((total(&mut con, "current-tubes"), total_counts(&mut con)), (1, [1, 0, 0, 0]));
 }

@@ -49,6 +49,7 @@ pub fn populate(server: &Server) {
         run(&mut con, line);
     }
     cmd(&mut con, &[&b"PHEAN.PUT"[..], b"tube \x00\xff\r\n", b"body \x00\xff\r\n"]).unwrap();
+    cmd(&mut con, &["PHEAN.PUT", "", "in the tube of the empty name", "DELAY", "1000"]).unwrap();
     run(&mut con, "PHEAN.PUT short a DELAY 0.001");
     eventually(|| counts(&mut con, "short") == [1, 0, 0, 0]);
     for db in 1..3 {
@@ -105,7 +106,7 @@ fn every_state_outlives_a_crash_by_the_append_only_file() {
         populate(&server);
         let held = hold_bound(&server);
         let whole = fingerprint(&server);
-        assert_eq!(whole.tubes(), 14);
+        assert_eq!(whole.tubes(), 15);
         for round in 0..3 {
             if round > 0 {
                 rewrite_aof(&server);
