@@ -49,11 +49,14 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         if until_ms <= self.now_ms || self.session.is_half_closed() {
             return self.say(TIMED_OUT);
         }
-        let names = if self.session.watched.is_wide() { Vec::new() } else { self.usable() };
+        let is_wide = self.session.watched.is_wide();
+        let (names, barred) =
+            if is_wide { (Vec::new(), self.most_urgent().1) } else { (self.usable(), Vec::new()) };
         let wait = Wait {
             db: self.port.settings.db,
             names,
-            wide: self.session.watched.is_wide().then(|| Rc::clone(&self.session.watched)),
+            wide: is_wide.then(|| Rc::clone(&self.session.watched)),
+            barred,
             count: None,
             ttr_ms: None,
             bound: true,
@@ -95,8 +98,19 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     /// The watched tubes that jobs may be taken from. The others are like empty ones.
     fn usable(&mut self) -> Vec<Name> {
         let watched = Rc::clone(&self.session.watched);
-        let is_usable = |name: &&Name| self.gates.is_local(name) && self.gates.may_use(RESERVE, name);
-        watched.names().iter().filter(is_usable).cloned().collect()
+        watched.names().iter().filter(|name| is_usable(self.gates, name)).cloned().collect()
+    }
+
+    /// Of very many watched tubes that jobs may be taken from, the one with the most urgent job; and by their numbers
+    /// those with more urgent jobs that these may not be taken from. They are like empty ones.
+    fn most_urgent(&mut self) -> (Option<Name>, Vec<u32>) {
+        let mut barred = Vec::new();
+        let name = self.broker.most_urgent(&self.session.watched, |number, name| {
+            let is_usable = is_usable(self.gates, name);
+            barred.extend((!is_usable).then_some(number));
+            is_usable
+        });
+        (name, barred)
     }
 
     /// The tube with the most urgent job. What is over by now is ended first, and those who wait are served.
@@ -143,8 +157,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     fn take_wide(&mut self) -> Result<bool, Answer> {
         self.may_write(Intent::Write)?;
         self.broker.end_due(self.world, self.now_ms);
-        while let Some(name) = self.broker.most_urgent(&self.session.watched) {
-            self.enter(RESERVE, &name, Intent::Write)?;
+        while let (Some(name), _) = self.most_urgent() {
             match self.take(&name, decide::next) {
                 Ok(true) => return Ok(true),
                 // Those who waited there were served first, or there is no tube any longer.
@@ -154,4 +167,9 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         }
         Ok(false)
     }
+}
+
+/// Whether jobs may be taken from a tube.
+fn is_usable<G: Gates>(gates: &mut G, name: &[u8]) -> bool {
+    gates.is_local(name) && gates.may_use(RESERVE, name)
 }

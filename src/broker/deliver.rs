@@ -109,6 +109,14 @@ impl Broker {
                 continue;
             }
             let may_have = world.may_have(number, wait.db, &grant.name);
+            if !may_have && let Some(tube) = known {
+                // Among very many tubes, it is like an empty one.
+                drop(key);
+                self.take_back(&wait, &grant);
+                again.extend(self.line.bar(number, tube));
+                self.line.take_place_again(number);
+                continue;
+            }
             let end = if may_have { End::Jobs(&grant.name, jobs) } else { End::Denied };
             world.end_wait(number, end);
             self.line.leave(number);
@@ -151,9 +159,7 @@ impl Broker {
             self.unserved.push_back(Rc::clone(wait));
             return;
         }
-        if let Some(wide) = &wait.wide {
-            self.serve_wide(world, wait.db, wide, now_ms);
-        }
+        self.serve_wide(world, wait, now_ms);
         for name in &wait.names {
             self.look_after(world, wait.db, name, now_ms);
         }

@@ -28,6 +28,8 @@ pub struct Wait {
     pub names: Vec<Name>,
     /// The tubes of a wide waiter.
     pub wide: Option<Rc<Watched>>,
+    /// Those of them that it may not use, by their numbers.
+    pub barred: Vec<u32>,
     /// How many jobs it takes at most; `None` if it asked for a single one.
     pub count: Option<u32>,
     /// The time to run it wants, in milliseconds; `None` for each job's own.
@@ -48,7 +50,9 @@ impl Wait {
 
     /// Whether it is for this tube's jobs, too. Wide waiters know the tube by this number, if any does.
     pub fn is_for(&self, name: &Name, number: Option<u32>) -> bool {
-        self.names.contains(name) || self.wide.as_ref().is_some_and(|wide| wide.contains(name, number))
+        self.names.contains(name)
+            || self.wide.as_ref().is_some_and(|wide| wide.contains(name, number))
+                && number.is_none_or(|number| !self.barred.contains(&number))
     }
 }
 
@@ -217,7 +221,10 @@ impl Line {
     /// The wide waiters that watch the tube of this number, in the order in which they came.
     fn wide_on(&self, db: u32, number: Option<u32>) -> impl Iterator<Item = (u64, u64)> {
         let watches = move |wait: &Wait| {
-            wait.wide.as_ref().zip(number).is_some_and(|(wide, number)| wide.is_marked(number))
+            wait.wide
+                .as_ref()
+                .zip(number)
+                .is_some_and(|(wide, number)| wide.is_marked(number) && !wait.barred.contains(&number))
         };
         let waiters = self.wide.get(&db).into_iter().flat_map(Pairs::iter);
         waiters.filter(move |(_, place)| self.waiters.at(*place).is_some_and(|w| watches(&w.wait)))
@@ -324,6 +331,14 @@ impl Line {
         })
     }
 
+    /// A wide waiter may not use the tube of this number. Returns the wait, which is without it from now on.
+    pub fn bar(&mut self, number: u64, tube: u32) -> Option<Rc<Wait>> {
+        let place = self.waiters.place(number)?;
+        let wait = &mut self.waiters.at_mut(place)?.wait;
+        Rc::make_mut(wait).barred.push(tube);
+        Some(Rc::clone(wait))
+    }
+
     /// What was set aside is gone: the waiter takes its old place again.
     pub fn take_place_again(&mut self, number: u64) {
         let Some(place) = self.waiters.place(number) else { return };
@@ -351,7 +366,18 @@ mod tests {
 
     fn wait(name: &Name) -> Wait {
         let names = vec![Rc::clone(name)];
-        Wait { db: 0, names, wide: None, count: None, ttr_ms: None, bound: false, client: 1, until_ms: 5 }
+        let barred = Vec::new();
+        Wait {
+            db: 0,
+            names,
+            wide: None,
+            barred,
+            count: None,
+            ttr_ms: None,
+            bound: false,
+            client: 1,
+            until_ms: 5,
+        }
     }
 
     #[test]

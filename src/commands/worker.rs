@@ -277,6 +277,7 @@ fn wait_or_null<W: World, R: Reply>(
         db: call.db,
         names: tubes.iter().map(|name| Name::from(*name)).collect(),
         wide: None,
+        barred: Vec::new(),
         count: options.count,
         ttr_ms: options.ttr_ms,
         bound: options.bound,

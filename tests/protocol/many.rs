@@ -1,6 +1,7 @@
 //! Thousands of tubes.
 
 use super::driver::{Connection, Driver};
+use super::server::Sender;
 use super::world::{Op, Place};
 
 /// A worker that watches so many tubes, `t0` and so on.
@@ -153,4 +154,41 @@ fn notes_of_jobs_that_went_without_a_word_are_swept_away() {
     }
     assert!(driver.server.broker.notes() <= 1 + 66_000, "{} notes", driver.server.broker.notes());
     assert_eq!(driver.say(c, "peek 1\npeek 2\npeek 70001"), "FOUND 1 5\nstays\nNOT_FOUND\nNOT_FOUND\n");
+}
+
+#[test]
+fn a_forbidden_tube_among_very_many_is_like_an_empty_one() {
+    let mut driver = Driver::new();
+    let (c, other) = (wide(&mut driver, 20), driver.connect());
+    driver.put(other, "0 0 60", "forbidden");
+    driver.phean("PUT t3 welcome PRI 5");
+    driver.host.forbidden = Some(("PHEAN.RESERVE", "default"));
+    driver.server.world.state.borrow_mut().denied = Some(b"default");
+    assert_eq!(driver.say(c, "reserve-with-timeout 0"), "RESERVED 2 7\nwelcome\n");
+    assert_eq!(driver.say(c, "reserve-with-timeout 0"), "TIMED_OUT\n");
+    // While it waits, too, whether there was a job before or not.
+    for jobs in [1, 0] {
+        assert_eq!(driver.say(c, "reserve"), "");
+        driver.put(other, "0 0 60", "forbidden, too");
+        assert_eq!((driver.read(c), driver.phean("CLEAR default")), (String::new(), (1 + jobs).to_string()));
+        let id = driver.phean("PUT t4 welcome");
+        assert_eq!(driver.read(c), format!("RESERVED {id} 7\r\nwelcome\r\n"));
+    }
+}
+
+/// What was set aside for a wide waiter is gone. The tube with the most urgent job by then goes the same moment, as its
+/// time to live is over: the job in the next one was left, and the waiter with it.
+#[test]
+fn a_wide_waiter_is_served_from_the_next_tube_where_one_is_gone() {
+    let mut driver = Driver::new();
+    let c = wide(&mut driver, 20);
+    assert_eq!(driver.say(c, "reserve"), "");
+    for line in ["PUT t0 x", "PUT t1 y", "PUT t2 z", "DELETE t0 1"] {
+        let args: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        driver.server.run(Sender { id: 7, ..Sender::default() }, 0, &args, driver.now_ms);
+    }
+    driver.server.world.state.borrow_mut().execute(&Op::Expire(Place::of(0, b"t1"), driver.now_ms + 1));
+    driver.now_ms += 1;
+    driver.settle();
+    assert_eq!(driver.read(c), "RESERVED 3 1\r\nz\r\n");
 }

@@ -257,6 +257,8 @@ pub struct State {
     pub at_hand: u64,
     /// Whether users have lost their rights.
     pub denies: bool,
+    /// A tube that they have lost them for.
+    pub denied: Option<&'static [u8]>,
     /// The event that is being applied as it came.
     pub as_it_came: Option<Vec<u8>>,
     births: u64,
@@ -588,8 +590,9 @@ impl World for MemoryWorld {
         state.is_primary && !state.is_paused
     }
 
-    fn may_have(&mut self, _waiter: u64, _db: u32, _name: &[u8]) -> bool {
-        !self.state.borrow().denies
+    fn may_have(&mut self, _waiter: u64, _db: u32, name: &[u8]) -> bool {
+        let state = self.state.borrow();
+        !state.denies && state.denied.is_none_or(|denied| denied != name)
     }
 
     fn end_wait(&mut self, waiter: u64, end: End<'_>) {

@@ -4,7 +4,8 @@
 //! look at each of them. Such a tube has a number, by which a connection knows whether it watches it. A tube that is
 //! paused has no head here.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::rc::Rc;
 
 use crate::queue::{Change, Order, Tube};
@@ -110,17 +111,23 @@ impl Heads {
         self.tubes.iter_mut().for_each(|entry| entry.head = None);
     }
 
-    /// The tube with the most urgent job among those watched. Costs a look at each tube that has a more urgent
-    /// job and is not watched, but no more than two looks at each that is watched.
-    pub fn first(&self, watched: &Watched) -> Option<Name> {
+    /// The tube with the most urgent job among those watched that may be used. Costs a look at each tube that has a more
+    /// urgent job and is not watched, but no more than two looks at each that is watched; and a question for each that
+    /// has a more urgent job and may not be used.
+    pub fn first(&self, watched: &Watched, mut may_use: impl FnMut(u32, &Name) -> bool) -> Option<Name> {
+        let mut usable = |number: u32| {
+            let name = &self.tubes.get(number as usize)?.name;
+            may_use(number, name).then(|| Rc::clone(name))
+        };
         let limit = watched.len();
-        let mut heads = self.order.iter().take(limit);
-        let mut number = heads.find(|(_, number)| watched.is_marked(*number)).map(|(_, number)| *number);
-        if number.is_none() && self.order.len() > limit {
-            let heads = watched.marks().filter_map(|n| Some((self.tubes.get(n as usize)?.head?, n)));
-            number = heads.min().map(|(_, number)| number);
+        let heads = self.order.iter().take(limit).filter(|(_, number)| watched.is_marked(*number));
+        let first = heads.map(|(_, number)| *number).find_map(&mut usable);
+        if first.is_some() || self.order.len() <= limit {
+            return first;
         }
-        self.tubes.get(number? as usize).map(|entry| Rc::clone(&entry.name))
+        let heads = watched.marks().filter_map(|n| Some(Reverse((self.tubes.get(n as usize)?.head?, n))));
+        let mut heads: BinaryHeap<_> = heads.collect();
+        std::iter::from_fn(|| heads.pop()).find_map(|Reverse((_, number))| usable(number))
     }
 }
 
@@ -153,11 +160,15 @@ mod tests {
         let c = heads.watch(None, &name("c"), Some(&tube(3, 4)));
         let d = heads.watch(None, &name("d"), None);
         assert_eq!(heads.watch(Some(a), &name("a"), Some(&tube(1, 5))), a, "by another connection");
-        let first = |heads: &Heads, numbers: &[u32]| heads.first(&watched(numbers));
+        let first = |heads: &Heads, numbers: &[u32]| heads.first(&watched(numbers), |_, _| true);
         assert_eq!(first(&heads, &[a, b, c, d]), Some(name("c")));
         assert_eq!(first(&heads, &[b, a]), Some(name("a")));
         assert_eq!(first(&heads, &[b]), Some(name("b")), "found though others come first");
         assert_eq!(first(&heads, &[d, 7]), None);
+        let but = |barred: u32, numbers: &[u32]| heads.first(&watched(numbers), |number, _| number != barred);
+        assert_eq!(but(c, &[a, b, c, d]), Some(name("a")));
+        assert_eq!(but(a, &[b, a]), Some(name("b")), "found though others come first");
+        assert_eq!(but(b, &[b]), None);
         heads.update(d, Some(&tube(4, 0)));
         assert_eq!(first(&heads, &[a, d]), Some(name("d")));
         let mut paused = tube(4, 0);

@@ -376,9 +376,10 @@ impl Broker {
         self.line.first(db, name, number)
     }
 
-    /// The tube with the most urgent ready job among very many that are all [watched](Broker::watch).
-    pub fn most_urgent(&self, watched: &Watched) -> Option<Name> {
-        self.port.as_ref()?.heads.first(watched)
+    /// The tube with the most urgent ready job among very many that are all [watched](Broker::watch), and that may be
+    /// used, as is asked by number and name.
+    pub fn most_urgent(&self, watched: &Watched, may_use: impl FnMut(u32, &Name) -> bool) -> Option<Name> {
+        self.port.as_ref()?.heads.first(watched, may_use)
     }
 
     /// No reserve finds a job in this tube, whatever was thought.
@@ -452,9 +453,15 @@ impl Broker {
     }
 
     /// Serves a waiter that watches very many tubes, if one of them has a job.
-    pub(super) fn serve_wide<W: World>(&mut self, world: &mut W, db: u32, watched: &Watched, now_ms: u64) {
-        if let Some(name) = self.most_urgent(watched) {
-            self.look_after(world, db, &name, now_ms);
+    pub(super) fn serve_wide<W: World>(&mut self, world: &mut W, wait: &Wait, now_ms: u64) {
+        let Some(watched) = &wait.wide else { return };
+        let mut last = None;
+        for _ in 0..TUBES {
+            let name = self.most_urgent(watched, |number, _| !wait.barred.contains(&number));
+            // A look may show that there is no job any longer. Where one stays, nobody waits for it now.
+            let Some(name) = name.filter(|name| last.as_ref() != Some(name)) else { return };
+            self.look_after(world, wait.db, &name, now_ms);
+            last = Some(name);
         }
     }
 
