@@ -62,11 +62,13 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     fn change(
         &mut self,
         name: &[u8],
+        id: u64,
         is_own: bool,
         decide: impl FnOnce(&Tube, u64) -> Option<Change<'static>>,
     ) -> Result<bool, Answer> {
         let client = self.session.client;
         self.on_tube(name, |step| {
+            step.end_overdue_of([id].into_iter());
             let change = step.tube().and_then(|tube| decide(tube, step.now_ms()));
             if let Some(change) = &change {
                 if is_own {
@@ -88,7 +90,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     pub(super) fn delete(&mut self, id: u64) -> Result<(), Answer> {
         let (name, n) = self.find(id)?;
         self.enter("PHEAN.DELETE", &name, Intent::Write)?;
-        let deleted = self.change(&name, n.is_some(), |tube, now_ms| {
+        let deleted = self.change(&name, id, n.is_some(), |tube, now_ms| {
             let own = n.and_then(|n| decide::delete(tube, Handle::lease(id, n), now_ms));
             own.or_else(|| match tube.reservation(id) {
                 Some(_) => None,
@@ -104,7 +106,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         self.enter("PHEAN.RELEASE", &name, Intent::Write)?;
         let retry = self.broker.settings.retry;
         let release = Release { pri: Some(pri), delay_ms: Some(u64::from(delay_s) * 1000), untried: false };
-        let released = self.change(&name, true, |tube, now_ms| {
+        let released = self.change(&name, id, true, |tube, now_ms| {
             decide::release(tube, Handle::lease(id, n), now_ms, release, retry)
         })?;
         self.say_done(released, RELEASED)
@@ -114,7 +116,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     pub(super) fn bury(&mut self, id: u64, pri: u32) -> Result<(), Answer> {
         let (name, n) = self.find_own(id)?;
         self.enter("PHEAN.BURY", &name, Intent::Write)?;
-        let buried = self.change(&name, true, |tube, now_ms| {
+        let buried = self.change(&name, id, true, |tube, now_ms| {
             decide::bury(tube, Handle::lease(id, n), now_ms, Some(pri))
         })?;
         self.say_done(buried, BURIED)
@@ -124,8 +126,9 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     pub(super) fn touch(&mut self, id: u64) -> Result<(), Answer> {
         let (name, n) = self.find_own(id)?;
         self.enter("PHEAN.TOUCH", &name, Intent::Write)?;
-        let touched =
-            self.change(&name, true, |tube, now_ms| decide::touch(tube, Handle::lease(id, n), now_ms, None))?;
+        let touched = self.change(&name, id, true, |tube, now_ms| {
+            decide::touch(tube, Handle::lease(id, n), now_ms, None)
+        })?;
         self.say_done(touched, TOUCHED)
     }
 
@@ -134,7 +137,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         let (name, _) = self.find(id)?;
         self.enter("PHEAN.KICKJOB", &name, Intent::Write)?;
         let kicked =
-            self.change(&name, false, |tube, now_ms| decide::kick_job(tube, Handle::id(id), now_ms))?;
+            self.change(&name, id, false, |tube, now_ms| decide::kick_job(tube, Handle::id(id), now_ms))?;
         self.say_done(kicked, KICKED)
     }
 
@@ -178,7 +181,8 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     pub(super) fn reserve_job(&mut self, id: u64) -> Result<(), Answer> {
         let (name, _) = self.find(id)?;
         self.enter("PHEAN.RESERVEJOB", &name, Intent::Write)?;
-        let taken = self.take(&name, |tube, now_ms| decide::takeable(tube, Handle::id(id), now_ms))?;
+        let taken =
+            self.take(&name, Some(id), |tube, now_ms| decide::takeable(tube, Handle::id(id), now_ms))?;
         if !taken {
             return Err(NOT_FOUND);
         }
@@ -186,15 +190,17 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         Ok(())
     }
 
-    /// Takes a job of a tube for this connection, if it comes to one, and answers with it.
+    /// Takes a job of a tube, this one or any, for this connection, if it comes to one, and answers with it.
     pub(super) fn take(
         &mut self,
         name: &Name,
+        id: Option<u64>,
         choose: impl FnOnce(&Tube, u64) -> Option<Job<'_>>,
     ) -> Result<bool, Answer> {
         let (client, db) = (self.session.client, self.port.settings.db);
         let worker = Worker { client, ttr_ms: None };
         let taken = Step::run(self.broker, self.world, db, name, self.now_ms, |step| {
+            step.end_overdue_of(id.into_iter());
             // The answer is written while the job is at hand: what is decided cannot fail.
             let change = step.tube().and_then(|tube| choose(tube, step.now_ms())).map(|job| {
                 self.session.output.push_job(b"RESERVED ", job.id, job.body);

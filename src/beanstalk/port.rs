@@ -11,10 +11,18 @@ use super::run::Run;
 use super::session::{Session, Stage, Waiting};
 
 /// How the port is set up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortSettings {
     /// The database that its tubes live in.
     pub db: u32,
+    /// So many things are done for one session before others have their turn: a put is two, any other command one.
+    pub steps: usize,
+}
+
+impl Default for PortSettings {
+    fn default() -> PortSettings {
+        PortSettings { db: 0, steps: 256 }
+    }
 }
 
 /// Commands that are counted, as `stats` counts them: each that could be read.

@@ -82,7 +82,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         if let [only] = self.session.watched.names() {
             let name = Name::clone(only);
             self.enter(RESERVE, &name, Intent::Write)?;
-            return self.take(&name, decide::next);
+            return self.take(&name, None, decide::next);
         }
         self.may_write(Intent::Write)?;
         let usable = self.usable();
@@ -90,7 +90,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
             return Err(self.trouble(b"", Trouble::NotAllowed));
         }
         match self.choose(&usable)? {
-            Some(name) => self.take(&name, decide::next),
+            Some(name) => self.take(&name, None, decide::next),
             None => Ok(false),
         }
     }
@@ -158,7 +158,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         self.may_write(Intent::Write)?;
         self.broker.end_due(self.world, self.now_ms);
         while let (Some(name), _) = self.most_urgent() {
-            match self.take(&name, decide::next) {
+            match self.take(&name, None, decide::next) {
                 Ok(true) => return Ok(true),
                 // Those who waited there were served first, or there is no tube any longer.
                 Ok(false) | Err(INTERNAL_ERROR) => self.broker.not_urgent(&name),

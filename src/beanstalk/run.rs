@@ -11,9 +11,6 @@ use super::parse::{self, Put, Request, Unreadable};
 use super::port::Port;
 use super::session::{OUTPUT_MAX, Session, Stage, Waiting};
 
-/// So many things are done for one session before others have their turn: a put is two, any other command one.
-const STEPS: usize = 256;
-
 /// One session that is running.
 pub(super) struct Run<'a, W: World, G: Gates> {
     pub(super) port: &'a mut Port,
@@ -44,7 +41,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         }
         // The input is set aside, so that lines and bodies can be read where they are.
         let mut input = std::mem::take(&mut self.session.input);
-        let mut left = STEPS;
+        let mut left = self.port.settings.steps;
         while left > 0
             && !self.session.is_quit()
             && self.session.output.len() < OUTPUT_MAX

@@ -74,6 +74,23 @@ pub struct Settings {
     pub drain: bool,
     /// What becomes of jobs that go back.
     pub retry: Retry,
+    /// How much of what is due is done at once.
+    pub slices: Slices,
+}
+
+/// How much of what is due is done at once. What is left is done later, so that nothing is kept waiting for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slices {
+    /// A command or a tick ends, or promotes, at most so many overdue jobs of a tube before it does its own work.
+    pub jobs: usize,
+    /// A tick looks at no more tubes than this.
+    pub tubes: usize,
+}
+
+impl Default for Slices {
+    fn default() -> Slices {
+        Slices { jobs: 256, tubes: 128 }
+    }
 }
 
 impl Default for Settings {
@@ -84,6 +101,7 @@ impl Default for Settings {
             linger_ms: 3_600_000,
             drain: false,
             retry: Retry::default(),
+            slices: Slices::default(),
         }
     }
 }

@@ -19,9 +19,6 @@ use super::line::Grant;
 use super::names::Name;
 use super::{Access, Broker, Key, Kind, Kinds, Record, Refused, Role, World, WrongType};
 
-/// A command or a tick ends, or promotes, at most so many overdue jobs before it does its own work.
-pub(super) const SLICE: usize = 256;
-
 /// One tube, open to be changed. Nothing is made known before [`Step::run`] ends it.
 pub struct Step<'a, W: World> {
     broker: &'a mut Broker,
@@ -169,15 +166,39 @@ impl<'a, W: World> Step<'a, W> {
             return;
         }
         let retry = self.broker.settings.retry;
-        for _ in 0..SLICE {
+        for _ in 0..self.broker.settings.slices.jobs {
             let Some(change) = self.key.tube().and_then(|tube| decide::due(tube, self.now_ms, retry)) else {
                 break;
             };
-            let change = self.unheard_of(&change).unwrap_or(change);
-            self.make(&change);
-            // Jobs that are due together go to those who wait in the order in which they became due.
-            self.serve();
+            self.make_due(&change);
         }
+    }
+
+    fn make_due(&mut self, change: &Change<'_>) {
+        match self.unheard_of(change) {
+            Some(change) => self.make(&change),
+            None => self.make(change),
+        }
+        // Jobs that are due together go to those who wait in the order in which they became due.
+        self.serve();
+    }
+
+    /// Makes what is due of these jobs happen. To be called before a request that names them is decided: so much may be
+    /// due that one slice did not come to them.
+    #[inline]
+    pub fn end_overdue_of(&mut self, ids: impl Iterator<Item = u64>) {
+        let is_due = self.key.tube().is_some_and(|tube| tube.due_ms() <= self.now_ms);
+        if is_due && self.broker.role == Role::Primary {
+            cold_path();
+            ids.for_each(|id| self.end_overdue_one(id));
+        }
+    }
+
+    #[cold]
+    fn end_overdue_one(&mut self, id: u64) {
+        let retry = self.broker.settings.retry;
+        let change = self.key.tube().and_then(|tube| decide::due_of(tube, id, self.now_ms, retry));
+        change.iter().for_each(|change| self.make_due(change));
     }
 
     /// What a timeout comes to where the waiter was never told of the job: its time ran out unseen, in a script

@@ -6,11 +6,7 @@ use crate::queue::decide::{self, Retry};
 use crate::queue::{Change, Handle, Tube};
 
 use super::names::AT_ONCE;
-use super::step::SLICE;
 use super::{Access, Broker, End, GiveBack, Key, Role, Step, World};
-
-/// One tick looks at no more tubes than this.
-pub(super) const TUBES: usize = 128;
 
 /// How a tick ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +34,13 @@ impl Broker {
         }
         self.end_pauses(world, now_ms);
         let mut changes = self.give_back_slice(world, now_ms);
-        for _ in 0..TUBES {
+        for _ in 0..self.settings.slices.tubes {
             let Some(wait) = self.unserved.pop_front() else { break };
             self.serve_again(world, &wait, now_ms);
         }
         self.go_on_sweeping();
-        for _ in 0..TUBES {
-            if changes >= 2 * SLICE {
+        for _ in 0..self.settings.slices.tubes {
+            if changes >= 2 * self.settings.slices.jobs {
                 break;
             }
             let Some(more) = self.attend_next(world, now_ms) else { break };
@@ -56,7 +52,7 @@ impl Broker {
     /// Gives back jobs that nobody holds, a slice of them. Returns how many changes that made.
     pub(super) fn give_back_slice<W: World>(&mut self, world: &mut W, now_ms: u64) -> usize {
         let mut changes = 0;
-        while changes < 2 * SLICE
+        while changes < 2 * self.settings.slices.jobs
             && let Some(back) = self.give_backs.untold.front().cloned()
         {
             // It stays there meanwhile: if its time is over as well, nobody has heard of that either.
@@ -65,7 +61,7 @@ impl Broker {
             });
             self.give_backs.untold.pop_front();
         }
-        while changes < 2 * SLICE
+        while changes < 2 * self.settings.slices.jobs
             && let Some(back) = self.give_backs.lost.pop_front()
         {
             changes += self.give_back(world, &back, now_ms, |tube, retry| {
@@ -118,7 +114,7 @@ impl Broker {
 
     fn go_on_sweeping(&mut self) {
         let Some(mut after) = self.sweep.take() else { return };
-        for _ in 0..TUBES {
+        for _ in 0..self.settings.slices.tubes {
             after = self.names.after(after.as_ref());
             let Some((db, name)) = &after else { return };
             self.names.attend(*db, name, AT_ONCE);

@@ -172,6 +172,7 @@ fn make_each<W: World>(
     decide: impl Fn(&Tube, Handle) -> Option<Change<'static>>,
 ) -> Result<u64, CommandError> {
     Ok(Step::run(broker, world, db, name, now_ms, |step| {
+        step.end_overdue_of(handles.iter().map(|handle| handle.id));
         let mut count = 0;
         for handle in handles.iter() {
             if let Some(change) = step.tube().and_then(|tube| decide(tube, handle)) {

@@ -201,6 +201,18 @@ pub fn due(tube: &Tube, now_ms: u64, retry: Retry) -> Option<Change<'static>> {
     }
 }
 
+/// What is due of one job at this time: its promotion, or its timeout.
+pub fn due_of(tube: &Tube, id: u64, now_ms: u64, retry: Retry) -> Option<Change<'static>> {
+    let job = tube.job(id)?;
+    match (job.state, job.reservation) {
+        (State::Delayed, _) if job.timing.at <= now_ms => Some(Change::Promote { id }),
+        (State::Reserved, Some(reservation)) if reservation.deadline_ms <= now_ms => {
+            Some(send_back(&job, Why::TimedOut, None, None, retry))
+        }
+        _ => None,
+    }
+}
+
 /// Takes the tube away once it has been idle for `linger_ms`.
 pub fn remove(tube: &Tube, now_ms: u64, linger_ms: u64) -> Option<Change<'static>> {
     let is_over = tube.header.used_at_ms.saturating_add(linger_ms) <= now_ms;

@@ -374,3 +374,37 @@ fn who_takes_its_place_again_while_writes_are_paused_is_served_when_they_are_not
     story.server.world.state.borrow_mut().is_paused = false;
     assert_eq!(story.until(NOW_MS), [(1, 1)]);
 }
+
+/// More was overdue than one slice takes. A request that named a job behind it found it as it had been: it could not be
+/// reserved, or was released for a worker whose time had been over.
+#[test]
+fn what_is_due_of_a_job_happens_before_a_request_that_names_it() {
+    let begin = |end: u64, lines: &[&str]| {
+        let mut story = Story::begin();
+        lines.iter().for_each(|line| {
+            story.send(1, line);
+        });
+        story.now_ms += end;
+        story
+    };
+    let put = format!("MPUT a 400{} TTR 0.05", " x".repeat(400));
+    let held = [&*put, "RESERVE a COUNT 400"];
+    for (line, count) in [
+        ("RELEASE a 399 400", 0),
+        ("BURY a 399", 0),
+        ("TOUCH a 399", 0),
+        ("DELAY a 399 1", 1),
+        ("PRIORITIZE a 399 7", 1),
+        ("DELETE a 399 400", 2),
+    ] {
+        let mut story = begin(60, &held);
+        assert_eq!(story.send(2, line).map(|reply| reply.integer()), Some(count), "{line}");
+    }
+    let mut story = begin(60, &held);
+    let job = story.send(2, "RESERVEJOB a 399").expect("a reply");
+    assert_eq!((id_of(&job.array()[1]).as_str(), job.array()[3].integer()), ("399", 2));
+    let mut story = begin(60, &[&put.replace("TTR", "DELAY")]);
+    assert_eq!(story.send(2, "KICKJOB a 399").map(|reply| reply.integer()), Some(0));
+    let state = story.send(2, "JOB a 399").map(|job| job.field("state").bytes().to_vec());
+    assert_eq!(state.as_deref(), Some(&b"ready"[..]));
+}

@@ -19,7 +19,6 @@ use whereabouts::Whereabouts;
 
 use super::names::{AT_ONCE, Name, Names};
 use super::sessions::Bound;
-use super::tick::TUBES;
 use super::watched::Watched;
 use super::{Access, Broker, GiveBack, Key, Role, Step, Wait, World, WrongType};
 
@@ -179,7 +178,7 @@ impl Broker {
         }
         let Some(port) = &mut self.port else { return };
         if port.whereabouts.next_unnoted().is_some() {
-            port.note_slice(world, TUBES, JOBS);
+            port.note_slice(world, self.settings.slices.tubes, JOBS);
         } else if port.sweep.is_some() {
             port.sweep_slice(world);
         }
@@ -295,7 +294,7 @@ impl Broker {
 
     /// Ends the pauses of tubes that were there no longer, a slice of them.
     pub(super) fn end_pauses<W: World>(&mut self, world: &mut W, now_ms: u64) {
-        for _ in 0..TUBES {
+        for _ in 0..self.settings.slices.tubes {
             let ended = self.port.as_mut().and_then(|port| port.life.take_ended_pause(None));
             let Some((name, until_ms)) = ended else { break };
             self.end_pause(world, &name, until_ms, now_ms);
@@ -443,7 +442,7 @@ impl Broker {
         if self.role != Role::Primary {
             return;
         }
-        for _ in 0..TUBES {
+        for _ in 0..self.settings.slices.tubes {
             if self.names.next_ms().is_none_or(|at_ms| at_ms > now_ms)
                 || self.attend_next(world, now_ms).is_none()
             {
@@ -456,7 +455,7 @@ impl Broker {
     pub(super) fn serve_wide<W: World>(&mut self, world: &mut W, wait: &Wait, now_ms: u64) {
         let Some(watched) = &wait.wide else { return };
         let mut last = None;
-        for _ in 0..TUBES {
+        for _ in 0..self.settings.slices.tubes {
             let name = self.most_urgent(watched, |number, _| !wait.barred.contains(&number));
             // A look may show that there is no job any longer. Where one stays, nobody waits for it now.
             let Some(name) = name.filter(|name| last.as_ref() != Some(name)) else { return };

@@ -369,7 +369,8 @@ impl State {
         {
             return;
         }
-        let settings = PortSettings { db: self.means.door.settings.database };
+        let db = self.means.door.settings.database;
+        let settings = PortSettings { db, ..PortSettings::default() };
         let (broker, means) = self.parts();
         let port = Port::new(settings, broker, &mut RedisWorld::outside(ctx, means));
         let mut memory = Memory::new(&self.means.door.settings.user);
