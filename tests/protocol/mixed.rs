@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use phean::broker::Settings;
 use phean::queue::{Order, State};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::driver::{Connection, Driver};
+use super::driver::{Connection, Driver, Pieces};
 use super::world::{Op, Place};
 
 /// How many tubes there are besides `default`.
@@ -232,7 +233,7 @@ impl Mix {
 fn everything_holds_whatever_happens() {
     for seed in 0..SEEDS {
         let mut mix = Mix {
-            driver: Driver::new(),
+            driver: Driver::seeded(seed, Settings::default(), Pieces::Whole),
             rng: SmallRng::seed_from_u64(seed),
             clients: BTreeMap::new(),
             last_id: 0,

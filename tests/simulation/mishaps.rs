@@ -179,7 +179,7 @@ impl Simulation {
         let from_log = needs_events && self.chance(0.8);
         let base = if from_log { self.base.clone() } else { self.snapshot.clone() };
         let form = *pick(&mut self.rng, &[Form::Snapshot, Form::Events]);
-        let mut server = Server::follower(settings(&mut self.rng), &base, form, self.now_ms);
+        let mut server = Server::follower(settings(&mut self.rng, self.slices), &base, form, self.now_ms);
         let mut expected = base;
         if from_log {
             let lost = if self.chance(0.5) { self.rng.random_range(0..4) } else { 0 };

@@ -5,7 +5,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::server::{Outcome, Sender, Server, assert_same};
-use super::simulation::{pick, settings};
+use super::simulation::{pick, settings, slices};
 use super::world::Told;
 
 const NOW_MS: u64 = 1_790_000_000_000;
@@ -69,7 +69,7 @@ fn the_short_way_comes_to_the_same_as_the_long_one() {
     let mut taken = 0;
     for seed in 0..400 {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let settings = settings(&mut rng);
+        let settings = settings(&mut rng, slices(seed));
         let needs_events = seed.is_multiple_of(2);
         let mut twins = [twin(settings, needs_events, true), twin(settings, needs_events, false)];
         let (mut now_ms, mut leases) = (NOW_MS, Vec::new());

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 
-use phean::broker::{News, Role, Settings, Ticked};
+use phean::broker::{News, Role, Settings, Slices, Ticked};
 use phean::commands::Verb;
 use phean::queue::State;
 use phean::queue::decide::Retry;
@@ -70,10 +70,20 @@ pub struct Simulation {
     /// When somebody last waited on a tube, by its birth.
     waited_at_ms: HashMap<u64, u64>,
     pub trace: Trace,
+    pub slices: Slices,
 }
 
-pub fn settings(rng: &mut SmallRng) -> Settings {
+/// Every third seed does very little at once, as if very much were due.
+pub fn slices(seed: u64) -> Slices {
+    match seed.is_multiple_of(3) {
+        true => Slices { jobs: 1 + (seed / 3 % 3) as usize, tubes: 1 + (seed / 9 % 3) as usize },
+        false => Slices::default(),
+    }
+}
+
+pub fn settings(rng: &mut SmallRng, slices: Slices) -> Settings {
     Settings {
+        slices,
         max_job_size: 100,
         ttr_ms: *pick(rng, &[50, 500, 2_000]),
         linger_ms: *pick(rng, &[0, 200, 2_000, 3_600_000]),
@@ -92,7 +102,8 @@ pub fn pick<'a, T>(rng: &mut SmallRng, choices: &'a [T]) -> &'a T {
 impl Simulation {
     pub fn new(seed: u64, trace: Trace) -> Simulation {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let primary = Server::primary(settings(&mut rng), START_MS);
+        let slices = slices(seed);
+        let primary = Server::primary(settings(&mut rng, slices), START_MS);
         let mut simulation = Simulation {
             now_ms: START_MS,
             now_max_ms: START_MS,
@@ -110,6 +121,7 @@ impl Simulation {
             auditor: Auditor::default(),
             waited_at_ms: HashMap::new(),
             trace,
+            slices,
             rng,
         };
         for _ in 0..6 {
@@ -245,7 +257,7 @@ impl Simulation {
     }
 
     fn act_settings(&mut self) {
-        let new = settings(&mut self.rng);
+        let new = settings(&mut self.rng, self.slices);
         self.note(format_args!("CONFIG SET {new:?}"));
         self.primary.broker.settings = new;
         self.primary.broker.sweep();
@@ -537,7 +549,7 @@ impl Simulation {
     }
 
     pub fn attach_follower(&mut self) {
-        let settings = settings(&mut self.rng);
+        let settings = settings(&mut self.rng, self.slices);
         let form = *pick(&mut self.rng, &[Form::Snapshot, Form::Events]);
         self.note(format_args!("a follower comes, loads {form:?}"));
         let expected = self.keys();
