@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use super::event::{Change, States, Then};
-use super::job::{ID_MAX, Job, State};
+use super::job::{BODY_MAX, ID_MAX, Job, State};
 use super::time::{DURATION_MAX_MS, TIME_MAX_MS, U48_MAX};
 use super::tube::{BURIALS_MAX, Header, Tube};
 
@@ -127,7 +127,8 @@ impl Draft<'_> {
             return Err(Invalid::Remove);
         }
         match *change {
-            Change::Put { id, delay_ms, ttr_ms, .. } => {
+            Change::Put { id, delay_ms, ttr_ms, body, .. } => {
+                in_range(body.len() as u64, 0, BODY_MAX)?;
                 in_range(delay_ms, 0, DURATION_MAX_MS)?;
                 in_range(ttr_ms, 1, DURATION_MAX_MS)?;
                 self.add(id, (if delay_ms == 0 { Ready } else { Delayed }, 0))
@@ -243,6 +244,7 @@ fn check_header(header: &Header) -> Result<(), Invalid> {
 pub(super) fn check_job(job: &Job<'_>) -> Result<(), Invalid> {
     in_range(job.id, 1, ID_MAX)?;
     in_range(job.created_ms, 0, TIME_MAX_MS)?;
+    in_range(job.body.len() as u64, 0, BODY_MAX)?;
     in_range(job.ttr_ms, 1, DURATION_MAX_MS)?;
     in_range(job.timing.delay_ms, 0, DURATION_MAX_MS)?;
     in_range(job.history.last_n, 0, U48_MAX)?;

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 /// The largest job id: ids stay exact in JavaScript's and Lua's doubles.
 pub const ID_MAX: u64 = (1 << 53) - 1;
 
+/// The longest body, in bytes. What Redis accepts as an argument is shorter by default.
+pub(super) const BODY_MAX: u64 = u32::MAX as u64;
+
 /// Where a job stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum State {

@@ -148,10 +148,11 @@ impl Jobs {
         self.counts
     }
 
-    /// Bytes of memory: the segments, and about what the trees above them take.
+    /// Bytes of memory: the segments, the spare one, and about what the trees above them take.
     pub(super) fn bytes(&self) -> usize {
         const PER_SEGMENT: usize = 3 * 2 * (size_of::<u64>() + size_of::<usize>());
-        self.bytes + self.segments.len() * PER_SEGMENT
+        let spare = self.spare.as_ref().map_or(0, |spare| spare.bytes());
+        self.bytes + spare + self.segments.len() * PER_SEGMENT
     }
 
     /// How many pieces of memory there are to free.
@@ -217,12 +218,13 @@ impl Jobs {
         }
     }
 
-    /// The last segment that is left does not keep room for several large bodies.
+    /// The last segment that is left does not keep room for several large bodies, nor a spare one beside them.
     fn shrink_lonely(&mut self) {
         let Some(segment) = self.segments.first() else { return };
         if self.segments.len() > 1 || !segment.has_large_room() {
             return;
         }
+        self.spare = None;
         if segment.is_wasteful() { self.tidy(segment.base_id()) } else { self.seal_last() }
     }
 
@@ -503,16 +505,33 @@ impl Jobs {
                 trash.orders[*order as usize] = std::mem::take(&mut self.orders[*order as usize]);
             }
         }
-        for base in cleared.intersection(&kept) {
-            let Some(segment) = self.segments.get_mut(*base) else { continue };
-            let before = segment.bytes();
-            segment.clear(states);
-            if segment.is_nearly_empty() {
-                let packed = Box::new(segment.packed());
-                trash.segments.insert(std::mem::replace(segment, packed));
+        // What little is left of segments that follow each other comes together in one.
+        let mut few: Option<Box<Segment>> = None;
+        for base in &kept {
+            if cleared.contains(base)
+                && let Some(segment) = self.segments.get_mut(*base)
+            {
+                let before = segment.bytes();
+                segment.clear(states);
+                self.bytes = self.bytes - before + segment.bytes();
+                if segment.is_nearly_empty()
+                    && let Some(segment) = self.take_segment(*base)
+                {
+                    match &mut few {
+                        Some(few) if few.can_absorb(&segment) => few.absorb(&segment),
+                        _ => few
+                            .replace(Box::new(segment.packed()))
+                            .into_iter()
+                            .for_each(|few| self.insert(few)),
+                    }
+                    trash.segments.insert(segment);
+                    continue;
+                }
             }
-            self.bytes = self.bytes - before + segment.bytes();
+            few.take().into_iter().for_each(|few| self.insert(few));
         }
+        few.into_iter().for_each(|few| self.insert(few));
+        trash.spare = self.spare.take();
         let gone = cleared.difference(&kept);
         if cleared.len() < kept.len() {
             for base in gone {

@@ -1,8 +1,8 @@
 //! What a job costs in memory. The numbers are promises: a tube of ten million jobs must fit.
 
-use phean::queue::{Change, Tube};
+use phean::queue::{Change, States, Tube};
 
-use crate::world::{START_MS, body};
+use crate::world::{START_MS, body, saved_and_loaded};
 
 const JOBS: u64 = 100_000;
 
@@ -128,4 +128,15 @@ fn the_last_large_job_takes_no_more_than_its_body() {
             }
         }
     }
+}
+
+/// An emptied segment stays for the next jobs, which is memory, too. A clear keeps none.
+#[test]
+fn a_spare_segment_is_counted() {
+    let mut tube = tube_of(300, 100);
+    (1..=299).for_each(|id| drop(tube.apply(START_MS, &Change::Delete { id })));
+    let (bytes, copy) = (tube.memory_bytes(), saved_and_loaded(&tube).memory_bytes());
+    assert!(bytes > copy + 8_192, "{bytes} bytes with a spare segment, {copy} without");
+    tube.apply(START_MS, &Change::Clear { states: States::ALL });
+    assert!(tube.memory_bytes() < 2_048, "{} bytes", tube.memory_bytes());
 }

@@ -141,3 +141,26 @@ fn a_clear_that_leaves_little_gives_memory_back() {
     assert_eq!(tube.counts().all(), 2_000);
     assert!(tube.memory_bytes() * 6 < bytes, "{} bytes of {bytes} are left", tube.memory_bytes());
 }
+
+/// What a clear left of each segment stayed there alone, and where that was too little to pay for packing it anew, no delete
+/// brought it together with the rest either.
+#[test]
+fn what_a_clear_leaves_comes_together() {
+    for every in [3, 10, 100, 1_000] {
+        let mut tube = Tube::new(START_MS);
+        for id in 1..=50_000 {
+            let delay_ms = if id % every == 0 { 9_000 } else { 0 };
+            tube.apply(START_MS, &Change::Put { id, pri: 0, delay_ms, ttr_ms: 1, body: &[7; 100] });
+        }
+        tube.apply(START_MS, &Change::Clear { states: States::NONE.with(State::Ready) });
+        tube.check().unwrap();
+        let jobs = tube.counts().all();
+        let few = jobs as usize / 16 + 2;
+        assert!(tube.pieces() <= few, "{} segments for {jobs} jobs, one of {every}", tube.pieces());
+        for id in (1..=25_000).filter(|id| id % every == 0) {
+            tube.apply(START_MS, &Change::Delete { id });
+        }
+        tube.check().unwrap();
+        assert!(tube.pieces() <= few / 2 + 2, "{} segments for half as many", tube.pieces());
+    }
+}

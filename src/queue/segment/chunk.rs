@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 use super::super::check::{Invalid, check_job, in_range};
-use super::super::job::{History, ID_MAX, Job, Reservation, State, Timing};
+use super::super::job::{BODY_MAX, History, ID_MAX, Job, Reservation, State, Timing};
 use super::super::jobs::{Counts, Order};
 use super::super::time::{DURATION_MAX_MS, TIME_MAX_MS};
 use super::alike::Alike;
@@ -237,6 +237,7 @@ impl Chunk<'_> {
         in_range(self.created.bounds().1, 0, u64::from(u32::MAX))?;
         in_range(self.since_ms, 0, TIME_MAX_MS)?;
         in_range(self.pris.bounds().1, 0, u64::from(u32::MAX))?;
+        in_range(self.lengths.bounds().1, 0, BODY_MAX)?;
         let (shortest, longest) = self.ttrs_ms.bounds();
         in_range(shortest, 1, longest)?;
         in_range(longest, 1, DURATION_MAX_MS)
