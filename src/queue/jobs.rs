@@ -124,10 +124,15 @@ impl Counts {
     }
 }
 
+/// The key of all segments that hold a ready job.
+const IS_READY: u64 = 0;
+
 #[derive(Default)]
 pub(super) struct Jobs {
     segments: Segments,
     orders: [Ranking; ORDERS],
+    /// The segments that hold a ready job, by id: their keys are all the same.
+    ready: Ranking,
     counts: Counts,
     bytes: usize,
     /// An emptied segment, kept for a tube that keeps running empty.
@@ -139,7 +144,8 @@ impl Clone for Jobs {
         let segments = self.segments.clone();
         // A copied segment has no room to spare, so it is smaller.
         let bytes = segments.iter().map(|segment| segment.bytes()).sum();
-        Jobs { segments, orders: self.orders.clone(), counts: self.counts, bytes, spare: None }
+        let (orders, ready) = (self.orders.clone(), self.ready.clone());
+        Jobs { segments, orders, ready, counts: self.counts, bytes, spare: None }
     }
 }
 
@@ -158,6 +164,19 @@ impl Jobs {
     /// How many pieces of memory there are to free.
     pub(super) fn pieces(&self) -> usize {
         self.segments.len()
+    }
+
+    /// The same where little but orders may be left, by about what their nodes hold.
+    pub(super) fn pieces_of_trash(&self) -> usize {
+        const PER_NODE: usize = 8;
+        let orders = self.orders.iter().chain([&self.ready]);
+        self.segments.len() + orders.map(Ranking::len).sum::<usize>() / PER_NODE
+    }
+
+    /// The ready job of the lowest id. O(1) but for a look at its segment.
+    pub(super) fn oldest_ready(&self) -> Option<Job<'_>> {
+        let (_, base) = self.ready.first();
+        self.segments.get(base)?.oldest_ready()
     }
 
     /// Appends a ready job without history. Its id must be above every id in the tube.
@@ -241,6 +260,7 @@ impl Jobs {
                 entries.push((key, segment.base_id()));
             }
         }
+        jobs.ready = entries[Order::Ready as usize].iter().map(|(_, base)| (IS_READY, *base)).collect();
         jobs.orders = entries.map(Ranking::from_iter);
         jobs.segments = segments.into_iter().collect();
         jobs
@@ -267,6 +287,13 @@ impl Jobs {
             if before != after {
                 self.orders[order as usize].change(base, before, after);
             }
+        }
+        let is_ready = |keys: [u64; ORDERS]| {
+            if keys[Order::Ready as usize] == NO_KEY { NO_KEY } else { IS_READY }
+        };
+        let (before, after) = (is_ready(before), is_ready(after));
+        if before != after {
+            self.ready.change(base, before, after);
         }
     }
 
@@ -500,6 +527,7 @@ impl Jobs {
             self.counts.by_state[state as usize] = 0;
             if state == State::Ready {
                 self.counts.urgent = 0;
+                trash.ready = std::mem::take(&mut self.ready);
             }
             for order in Order::all_of(state) {
                 trash.orders[*order as usize] = std::mem::take(&mut self.orders[*order as usize]);
@@ -595,7 +623,9 @@ impl Jobs {
                 return Err(format!("segment {base} miscounts its living"));
             }
         }
-        if entries.map(Ranking::from_iter) != self.orders {
+        let ready: Ranking =
+            entries[Order::Ready as usize].iter().map(|(_, base)| (IS_READY, *base)).collect();
+        if entries.map(Ranking::from_iter) != self.orders || ready != self.ready {
             return Err("an order names the wrong segments".to_string());
         }
         if counts != self.counts || bytes != self.bytes {

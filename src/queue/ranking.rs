@@ -32,6 +32,11 @@ impl Ranking {
         self.first
     }
 
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.others.len() + usize::from(self.first != NOWHERE)
+    }
+
     /// All entries, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Entry> {
         let first = Some(self.first).filter(|first| *first != NOWHERE);

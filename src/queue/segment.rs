@@ -629,6 +629,11 @@ impl Segment {
         self.find_entry(order, |(key, _)| *key == smallest).map(|(_, slot)| slot)
     }
 
+    /// The ready job of the lowest id.
+    pub(super) fn oldest_ready(&self) -> Option<Job<'_>> {
+        self.ready.into_iter().next().map(|slot| self.job(slot))
+    }
+
     /// The slots of the living jobs with an id of at least `id`, in the order of ids.
     pub(super) fn living_from(&self, id: u64) -> impl Iterator<Item = usize> + Clone + '_ {
         (self.rows.at_least(id)..self.rows.len()).filter(|slot| !self.dead.has(*slot))

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::event::{Change, Why};
 use super::job::{Held, Job, Reservation, State};
 use super::jobs::{Counts, Jobs, Order};
-use super::segment::{Chunk, NO_KEY, SLOTS_MAX};
+use super::segment::{Chunk, NO_KEY};
 use super::time::U48_MAX;
 
 /// How often things happened. Every number counts jobs: a command for several jobs counts several times.
@@ -119,7 +119,7 @@ impl Trash {
 
     /// How many pieces of memory there are to free.
     pub fn pieces(&self) -> usize {
-        self.jobs.as_ref().map_or(0, |jobs| jobs.pieces())
+        self.jobs.as_ref().map_or(0, |jobs| jobs.pieces_of_trash())
     }
 }
 
@@ -204,14 +204,7 @@ impl Tube {
 
     /// Since when the ready job of the lowest id is ready (Unix ms).
     pub fn oldest_ready_since_ms(&self) -> Option<u64> {
-        let mut since = None;
-        let mut next = Some(0);
-        while let (None, Some(id)) = (since, next) {
-            next = self.jobs.scan(id, Some(State::Ready), SLOTS_MAX, |job| {
-                since.get_or_insert(job.ready_since_ms());
-            });
-        }
-        since
+        self.jobs.oldest_ready().map(|job| job.ready_since_ms())
     }
 
     /// Whether reserve takes nothing from the tube at this time.
