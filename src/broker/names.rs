@@ -143,10 +143,13 @@ impl Names {
         self.dbs.values().filter_map(|db| db.deadlines.first().map(|(at_ms, _)| *at_ms)).min()
     }
 
-    /// Takes the next tube that needs attention by `now_ms`. It needs none until it is asked for again.
+    /// Takes the tube that needs attention by `now_ms` and has needed it for longest. It needs none until it is asked for
+    /// again. Costs a look at each database.
     pub fn take_due(&mut self, now_ms: u64) -> Option<(u32, Name)> {
-        let is_due = |db: &Db| db.deadlines.first().is_some_and(|(at_ms, _)| *at_ms <= now_ms);
-        let (index, db) = self.dbs.iter_mut().find(|(_, db)| is_due(db))?;
+        let first_ms =
+            |db: &Db| db.deadlines.first().map(|(at_ms, _)| *at_ms).filter(|at_ms| *at_ms <= now_ms);
+        let due = self.dbs.iter_mut().filter_map(|(index, db)| Some((first_ms(db)?, index, db)));
+        let (_, index, db) = due.min_by_key(|(at_ms, ..)| *at_ms)?;
         let (_, name) = db.deadlines.pop_first()?;
         if let Some(deadline_ms) = db.tubes.get_mut(&name) {
             *deadline_ms = NEVER;
@@ -189,5 +192,25 @@ impl Names {
             };
             db.tubes.range::<[u8], _>((beyond, Unbounded)).next().map(|(name, _)| (*index, Rc::clone(name)))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tube_that_is_due_for_longest_comes_first_in_whatever_database() {
+        let mut names = Names::default();
+        for (db, name, at_ms) in [(0, "a", 30), (0, "b", 10), (3, "a", 20), (5, "c", 40), (5, "d", 5)] {
+            assert!(names.add(db, name.as_bytes()));
+            names.attend(db, name.as_bytes(), at_ms);
+        }
+        let mut taken = Vec::new();
+        while let Some((db, name)) = names.take_due(35) {
+            taken.push((db, name[0]));
+        }
+        assert_eq!(taken, [(5, b'd'), (0, b'b'), (3, b'a'), (0, b'a')]);
+        assert_eq!(names.next_ms(), Some(40));
     }
 }

@@ -208,10 +208,19 @@ impl Sessions {
 
     /// A database was emptied. O(n) for n bound reservations.
     pub fn flush(&mut self, uid: u64) {
+        self.forget(|bound| bound.uid == uid);
+    }
+
+    /// All reservations of a tube ended. O(n) for n bound reservations.
+    pub fn ended_all(&mut self, uid: u64, name: &[u8]) {
+        self.forget(|bound| bound.is_in(uid, name));
+    }
+
+    fn forget(&mut self, is_gone: impl Fn(&Bound) -> bool) {
         for client in self.clients.values_mut() {
-            let gone: Vec<Bound> = client.all().filter(|bound| bound.uid == uid).cloned().collect();
+            let gone: Vec<Bound> = client.all().filter(|bound| is_gone(bound)).cloned().collect();
             for bound in &gone {
-                client.remove(uid, &bound.name, bound.id);
+                client.remove(bound.uid, &bound.name, bound.id);
             }
             self.bound -= gone.len();
         }
@@ -262,6 +271,18 @@ mod tests {
         sessions.flush(2);
         assert_eq!(sessions.close(7), []);
         assert_eq!(sessions.close(8), [bound(1, "c", 6, 12, 300)]);
+        assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn a_tube_may_lose_all_its_reservations() {
+        let mut sessions = Sessions::default();
+        sessions.bind(7, bound(1, "a", 5, 10, 100));
+        sessions.bind(7, bound(1, "b", 5, 11, 200));
+        sessions.bind(8, bound(1, "a", 6, 12, 300));
+        sessions.ended_all(1, b"a");
+        assert_eq!(sessions.soonest(8), None);
+        assert_eq!(sessions.close(7), [bound(1, "b", 5, 11, 200)]);
         assert!(sessions.is_empty());
     }
 

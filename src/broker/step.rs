@@ -13,7 +13,7 @@ use std::hint::cold_path;
 
 use crate::codec;
 use crate::queue::decide;
-use crate::queue::{Change, Handle, Invalid, Then, Tube, Why};
+use crate::queue::{Change, Handle, Invalid, State, Then, Tube, Why};
 
 use super::line::Grant;
 use super::names::Name;
@@ -338,6 +338,10 @@ impl<'a, W: World> Step<'a, W> {
         let (id, touched_for_ms) = match *change {
             Change::Delete { id } | Change::Return { id, .. } | Change::Bury { id, .. } => (id, None),
             Change::Touch { id, for_ms } => (id, Some(for_ms)),
+            Change::Clear { states } if states.has(State::Reserved) => {
+                let uid = self.broker.names.uid(self.db);
+                return self.broker.sessions.ended_all(uid, self.name);
+            }
             _ => return,
         };
         let worker = || Some(self.key.tube()?.reservation(id)?.worker);
