@@ -103,6 +103,11 @@ impl Session {
         }
     }
 
+    /// Whether a reserve of its waits in line.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.stage, Stage::Waiting(_))
+    }
+
     /// The peer will send no more. Commands that were sent already still run; a waiting reserve is over.
     pub fn end_of_input(&mut self) {
         self.half_closed = true;

@@ -51,6 +51,7 @@ impl Listeners {
     /// A child was forked, a replica came, the role or a setting changed: assume listeners until asked again.
     pub(super) fn came(&mut self) {
         self.maybe = true;
+        self.needed = true;
         self.of_keys = true;
     }
 

@@ -28,7 +28,7 @@ pub(super) struct Timer {
     armed: Option<(u64, u64)>,
     /// Whether the event loop is between its last look at timers and its sleep.
     pub(super) about_to_sleep: bool,
-    /// Not before this (Unix ms), because changes are not allowed.
+    /// Not before this (Unix ms), because changes are not allowed; 0 if they are.
     not_before_ms: u64,
 }
 
@@ -37,7 +37,7 @@ impl State {
     #[inline(never)]
     pub(super) fn arm(&mut self, ctx: Ctx) {
         let Some(at_ms) = self.broker.next_tick_ms() else { return };
-        let at_ms = at_ms.max(self.timer.not_before_ms);
+        let at_ms = at_ms.max(self.not_before_ms());
         if let Some((timer, armed_ms)) = self.timer.armed {
             if armed_ms <= at_ms {
                 return;
@@ -53,12 +53,24 @@ impl State {
         }
     }
 
+    /// When to ask at the earliest whether changes are allowed again (Unix ms). If the clock has stepped back meanwhile,
+    /// that is not as far away as it was.
+    fn not_before_ms(&self) -> u64 {
+        match self.timer.not_before_ms {
+            0 => 0,
+            not_before_ms => not_before_ms.min(now_ms() + POLL_MS),
+        }
+    }
+
     /// Redis waits for a timer by a clock that never steps. If the wall clock has stepped forward, the timer's
-    /// time may be over long before it fires: then it is armed anew.
+    /// time may be over long before it fires: then it is armed anew. So it is if the clock has stepped back while changes
+    /// are not allowed.
     pub(super) fn catch_up_with_clock(&mut self, ctx: Ctx) {
         if let Some((timer, armed_ms)) = self.timer.armed
-            && armed_ms.saturating_add(OVERDUE_MS) < now_ms()
+            && (armed_ms.saturating_add(OVERDUE_MS) < now_ms()
+                || self.timer.not_before_ms > self.not_before_ms())
         {
+            self.timer.not_before_ms = self.not_before_ms();
             ctx.stop_timer(timer);
             self.timer.armed = None;
             self.arm(ctx);

@@ -23,6 +23,7 @@ const KEPT: (usize, usize) = (64, 65_536);
 /// A client that waits.
 struct Waiting {
     blocked: *mut BlockedClient,
+    client: u64,
     user: Option<OwnedString>,
     asked: WaitsFor,
 }
@@ -87,13 +88,16 @@ impl Waits {
         let blocked = ctx.block_client(Some(on_reply), Some(on_timeout), on_free, Some(on_disconnect));
         let number = join();
         self.numbers.insert(blocked.addr() as u64, number);
-        self.waiting.insert(number, Waiting { blocked, user, asked });
+        self.waiting.insert(number, Waiting { blocked, client, user, asked });
     }
 
     /// Whether the waiter's user may still run its command on this tube.
-    pub(super) fn may_have(&mut self, number: u64, name: &[u8]) -> bool {
+    pub(super) fn may_have(&mut self, ctx: Ctx, number: u64, name: &[u8]) -> bool {
         let Some(waiting) = self.waiting.get(number) else { return false };
         let Some(user) = &waiting.user else { return true };
+        if !user.is(b"default") && !acts_as(ctx, waiting.client, user) {
+            return false;
+        }
         if waiting.asked.verb == Verb::Mreserve {
             return api::user_may_run(user, &[b"phean.mreserve", b"1", name]);
         }
@@ -119,7 +123,7 @@ impl Waits {
 
     /// Has a client let go; `false` if it does not wait.
     fn end_with(&mut self, number: u64, outcome: Outcome, name: &[u8], jobs: &[Held<'_>]) -> bool {
-        let Some(Waiting { blocked, user, asked }) = self.waiting.remove(number) else { return false };
+        let Some(Waiting { blocked, user, asked, .. }) = self.waiting.remove(number) else { return false };
         self.told = user;
         self.numbers.remove(blocked.addr() as u64, number);
         let ended = match self.spare.take() {
@@ -158,6 +162,13 @@ impl Waits {
             api::unblock(blocked, data.cast::<c_void>());
         }
     }
+}
+
+/// Whether a client still acts as this user. When a user is deleted, or loaded anew, Redis makes its clients the default
+/// user's, and closes them a little later; whatever they are told until then, they do not read.
+fn acts_as(ctx: Ctx, client: u64, user: &OwnedString) -> bool {
+    let user = user.as_ptr().cast_const();
+    ctx.user_of(client).is_some_and(|now| now.is(api::bytes_of(&user)))
 }
 
 impl Ended {

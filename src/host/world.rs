@@ -292,7 +292,7 @@ impl World for RedisWorld<'_> {
     fn may_have(&mut self, waiter: u64, _db: u32, name: &[u8]) -> bool {
         match self.means.door.waiting(waiter) {
             Some(_) => self.means.door.may_have(name),
-            None => self.means.waits.may_have(waiter, name),
+            None => self.means.waits.may_have(self.ctx, waiter, name),
         }
     }
 

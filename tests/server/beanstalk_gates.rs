@@ -289,3 +289,27 @@ fn commands_that_come_while_data_are_loaded_are_answered_after() {
     assert!(since < ready, "it came while data were loaded");
     assert_eq!(job, (id, "x".to_owned()));
 }
+
+/// From 7.2 on Redis does not tell of commands that it had held up during a pause. The port's user had rights for as long
+/// as no other command ran.
+#[test]
+fn rights_that_are_taken_away_during_a_pause_are_gone_after_it() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[ON]);
+    let mut con = server.connect();
+    run(&mut con, "ACL SETUSER porter reset on nopass ~* +@all");
+    run(&mut con, "CONFIG SET phean.user porter");
+    let mut bean = Talk::new(&server);
+    assert!(bean.put("x").starts_with("INSERTED "));
+    let mut other = server.connect();
+    run(&mut con, "CLIENT PAUSE 200 ALL");
+    let taken = std::thread::spawn(move || run(&mut other, "ACL SETUSER porter -phean.put"));
+    bean.send("put 0 0 60 1\r\nx\r\n");
+    // Before the rights went, or after.
+    bean.line();
+    taken.join().unwrap();
+    // What is remembered of rights is forgotten within a tenth of a second, and no command of Redis helps it.
+    eventually(|| bean.put("x") == "INTERNAL_ERROR");
+}

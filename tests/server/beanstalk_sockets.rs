@@ -439,3 +439,41 @@ fn a_shutdown_closes_everything_and_a_restart_finds_the_port_free() {
     run(&mut server.connect(), &format!("PHEAN.RELEASE default {id}"));
     assert_eq!(bean.reserve().0, id);
 }
+
+/// Behind a reserve that waits no more than 64 KiB of input are read. The end of a connection that had sent more was never
+/// seen: it stood in line until a job came, which was handed to nobody.
+#[test]
+fn a_worker_that_vanishes_behind_much_input_is_missed() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[ON]);
+    let waits = |count: u64| eventually(|| info(&server, "current_waiting") == count);
+    let lines = "list-tube-used\r\n";
+    let count = 70_000 / lines.len();
+    for (ends_whole, repeats) in [(true, 1), (false, 3)] {
+        let mut bean = Talk::new(&server);
+        bean.send("reserve\r\n");
+        waits(1);
+        bean.send(lines.repeat(count * repeats));
+        if ends_whole {
+            drop(bean);
+            waits(0);
+            continue;
+        }
+        bean.half_close();
+        assert_eq!(bean.line(), "TIMED_OUT");
+        let rest = bean.rest();
+        assert_eq!(rest, "USING default\r\n".repeat(count * repeats).into_bytes());
+    }
+    eventually(|| info(&server, "port_connections") == 0);
+    // One that is there waits on, and gets its job.
+    let mut bean = Talk::new(&server);
+    bean.send("reserve\r\n");
+    waits(1);
+    bean.send(lines.repeat(count));
+    let mut other = Talk::new(&server);
+    other.put_id("x");
+    assert_eq!(bean.job().1, "x");
+    assert_eq!(bean.line(), "USING default");
+}

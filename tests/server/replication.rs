@@ -804,3 +804,32 @@ fn a_primary_without_enough_replicas_hands_out_nothing() {
     }
     panic!("the machine is too slow for this test");
 }
+
+/// A setting that makes Redis refuse writes holds for what happens by itself, too, and at once: jobs were handed out for a
+/// tenth of a second.
+#[test]
+fn replicas_that_are_asked_for_are_missed_at_once() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&["repl-backlog-size 1mb"]);
+    let mut con = server.connect();
+    for _ in 0..5 {
+        let waiter = Blocked::start(&server, &["PHEAN.RESERVE", "a", "TIMEOUT", "100"]);
+        let _: Value = redis::pipe()
+            .cmd("PHEAN.PUT")
+            .arg(&["a", "x", "DELAY", "0.02"])
+            .cmd("CONFIG")
+            .arg(&["SET", "min-replicas-to-write", "1"])
+            .query(&mut con)
+            .unwrap();
+        // Another worker's wait is over later than that.
+        let brief = Blocked::start(&server, &["PHEAN.RESERVE", "nothing", "TIMEOUT", "0.15"]);
+        let _ = brief.join();
+        assert!(!waiter.is_over());
+        assert_eq!(counts(&mut con, "a"), [0, 1, 0, 0]);
+        run(&mut con, "CONFIG SET min-replicas-to-write 0");
+        let job = reserved(&waiter.join().unwrap()).expect("a job");
+        assert_eq!(ok_int(&mut con, &["PHEAN.DELETE", "a", &job.lease]), 1);
+    }
+}

@@ -8,6 +8,7 @@ use super::super::clock::now_ms;
 use super::super::guard::guard;
 use super::super::state;
 use super::listen::on_input;
+use super::socket::Peer;
 use super::{Connection, Door};
 
 /// So much is read from a connection in one turn of the event loop, in bytes.
@@ -91,7 +92,8 @@ impl Door {
     /// Has the event loop tell of input exactly while the session wants it.
     pub(super) fn watch_input(&mut self, fd: RawFd) {
         let Some(connection) = self.at(fd) else { return };
-        let wants = !connection.broken && !connection.ended && connection.session.wants_input();
+        let may_want = connection.session.wants_input() || connection.drains;
+        let wants = may_want && !connection.broken && !connection.ended;
         if wants == connection.reading {
             return;
         }
@@ -145,6 +147,25 @@ impl Door {
         let (mut woken, mut sending) = (std::mem::take(&mut self.woken), std::mem::take(&mut self.sending));
         woken.drain(..).chain(sending.drain(..)).for_each(|fd| self.send(fd));
         (self.woken, self.sending) = (woken, sending);
+    }
+
+    /// Looks for the ends of connections whose reserve waits, and whose input is not read meanwhile, as so much of it
+    /// stands here: the event loop tells nothing of them. A job would be handed to somebody who is gone.
+    pub(super) fn look_for_ends(&mut self) {
+        let is_deaf = |it: &Connection| !it.reading && !it.broken && !it.ended && it.session.is_waiting();
+        let deaf: Vec<RawFd> =
+            self.connections.iter().flatten().filter(|it| is_deaf(it)).map(|it| it.stream.fd()).collect();
+        for fd in deaf {
+            let Some(connection) = self.at(fd) else { continue };
+            match connection.stream.peer() {
+                Peer::There => continue,
+                // What it had sent before is read, no more than the system holds, and then its end.
+                Peer::Ended => connection.drains = true,
+                Peer::Gone => connection.broken = true,
+            }
+            self.watch_input(fd);
+            self.run_soon(fd);
+        }
     }
 
     /// Closes connections that do not read what they asked for.

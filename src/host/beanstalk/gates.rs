@@ -112,9 +112,10 @@ impl Memory {
         self.filter.is_some()
     }
 
-    /// Something has happened that could make Redis refuse writes.
+    /// Something has happened that could make Redis refuse writes, or commands may have run that it did not tell of.
     pub(super) fn doubt(&mut self) {
         self.is_open = false;
+        HAS_RUN.store(true, Ordering::Relaxed);
     }
 
     /// What may have changed since the last batch is to be asked again.

@@ -139,6 +139,7 @@ impl Door {
             due: false,
             sending: false,
             ended: false,
+            drains: false,
             broken: false,
             is_new: true,
             stalled_ms: 0,

@@ -67,6 +67,8 @@ struct Connection {
     sending: bool,
     /// Whether the peer will send no more.
     ended: bool,
+    /// Whether its end stands behind input that the session does not want yet. So all of that is read.
+    drains: bool,
     /// Whether it is to be closed without another word.
     broken: bool,
     /// Whether its user was not looked at yet.
@@ -282,9 +284,11 @@ impl Door {
             }
         }
         let now_ms = now_ms();
-        if now_ms >= self.stalls_looked_ms + STALLS_EACH_MS {
+        // The clock may step back.
+        if now_ms.abs_diff(self.stalls_looked_ms) >= STALLS_EACH_MS {
             self.stalls_looked_ms = now_ms;
             self.cut_off_stalled(now_ms);
+            self.look_for_ends();
         }
     }
 

@@ -151,7 +151,28 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
+/// What is known of the other end of a connection.
+pub(super) enum Peer {
+    There,
+    /// It sends no more. Input that stands before that may be unread.
+    Ended,
+    /// Nothing can be sent to it.
+    Gone,
+}
+
 impl Stream {
+    /// Asks what has become of the other end, whatever stands unread.
+    pub(super) fn peer(&self) -> Peer {
+        let mut asked = libc::pollfd { fd: self.fd(), events: libc::POLLRDHUP, revents: 0 };
+        // SAFETY: there is one of these, and it is asked for no time.
+        unsafe { libc::poll(&mut asked, 1, 0) };
+        match asked.revents {
+            told if told & (libc::POLLERR | libc::POLLHUP) != 0 => Peer::Gone,
+            told if told & libc::POLLRDHUP != 0 => Peer::Ended,
+            _ => Peer::There,
+        }
+    }
+
     pub(super) fn fd(&self) -> RawFd {
         match self {
             Stream::Tcp(stream) => stream.as_raw_fd(),
