@@ -148,7 +148,7 @@ impl Broker {
         let worker = wait.worker().kept();
         for (id, n) in grant.jobs.iter().copied().filter(|(id, _)| !is_told(*id)) {
             let (uid, name) = (grant.uid, grant.name.clone());
-            self.give_backs.untold.push_back(GiveBack { uid, name, id, n, worker });
+            self.give_backs.untold.insert(GiveBack { uid, name, id, n, worker });
         }
     }
 

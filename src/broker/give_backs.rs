@@ -1,13 +1,13 @@
 //! Reservations that go back because nobody holds them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::queue::{Reservation, Tube};
 
 use super::names::Name;
 
 /// One reservation that goes back.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GiveBack {
     /// What the tube's database is called.
     pub uid: u64,
@@ -34,12 +34,12 @@ impl GiveBack {
     }
 }
 
-/// The reservations that go back, in the order in which they were given up.
+/// The reservations that go back.
 #[derive(Debug, Default)]
 pub struct GiveBacks {
     /// Those that their workers never heard of.
-    pub untold: VecDeque<GiveBack>,
-    /// Those whose connections are closed.
+    pub untold: BTreeSet<GiveBack>,
+    /// Those whose connections are closed, in the order in which they were.
     pub lost: VecDeque<GiveBack>,
 }
 
@@ -49,17 +49,21 @@ impl GiveBacks {
         self.untold.is_empty() && self.lost.is_empty()
     }
 
-    /// Whether this reservation of a job is among those that its worker never heard of. O(n) for n of them.
+    /// Whether this reservation of a job is among those that its worker never heard of. O(log n) for n of them.
     pub fn is_untold(&self, uid: u64, name: &[u8], id: u64, reservation: &Reservation) -> bool {
-        let is_it =
-            |back: &GiveBack| back.id == id && back.is(reservation) && back.uid == uid && *back.name == *name;
-        self.untold.iter().any(is_it)
+        let (n, worker) = (reservation.n, reservation.worker);
+        !self.untold.is_empty() && self.untold.contains(&GiveBack { uid, name: name.into(), id, n, worker })
     }
 
-    /// A tube has another name. O(n).
+    /// A tube has another name. O(n log n).
     pub fn rename(&mut self, from: (u64, &Name), to: (u64, &Name)) {
-        let all = self.untold.iter_mut().chain(&mut self.lost);
-        for back in all.filter(|back| (back.uid, &back.name) == from) {
+        let is_there = |back: &GiveBack| (back.uid, &back.name) == from;
+        let moved = |back: GiveBack| GiveBack { uid: to.0, name: Name::clone(to.1), ..back };
+        let (there, mut rest): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(&mut self.untold).into_iter().partition(is_there);
+        rest.extend(there.into_iter().map(moved));
+        self.untold = rest;
+        for back in self.lost.iter_mut().filter(|back| is_there(back)) {
             (back.uid, back.name) = (to.0, Name::clone(to.1));
         }
     }

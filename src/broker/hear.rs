@@ -178,7 +178,7 @@ impl Broker {
             News::Closed { client } => self.client_closed(client, None),
             News::Undelivered { db, name, worker, id, n } => {
                 let uid = self.names.uid(db);
-                self.give_backs.untold.push_back(GiveBack { uid, name: name.into(), id, n, worker });
+                self.give_backs.untold.insert(GiveBack { uid, name: name.into(), id, n, worker });
             }
             News::Left { waiter } => self.left(waiter),
         }

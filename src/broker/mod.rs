@@ -125,7 +125,8 @@ pub struct Broker {
     line: Line,
     sessions: Sessions,
     give_backs: GiveBacks,
-    /// Who could not be served when what was set aside for them was gone, as nothing might be written.
+    /// Who could not be served when what was set aside for them was gone, as nothing might be written, or too much was to be
+    /// looked at.
     unserved: VecDeque<Rc<Wait>>,
     /// Keys that appeared out of [sight](World::sight) and are still to be looked at.
     unseen: BTreeSet<(u32, Box<[u8]>)>,

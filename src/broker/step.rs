@@ -172,6 +172,12 @@ impl<'a, W: World> Step<'a, W> {
             };
             self.make_due(&change);
         }
+        // Timeouts that make nothing ready do not keep a job that is due from who reserves, or waits.
+        while let Some(tube) = self.key.tube().filter(|tube| !tube.has_ready())
+            && let Some(change) = decide::due_promotion(tube, self.now_ms)
+        {
+            self.make_due(&change);
+        }
     }
 
     fn make_due(&mut self, change: &Change<'_>) {

@@ -53,13 +53,14 @@ impl Broker {
     pub(super) fn give_back_slice<W: World>(&mut self, world: &mut W, now_ms: u64) -> usize {
         let mut changes = 0;
         while changes < 2 * self.settings.slices.jobs
-            && let Some(back) = self.give_backs.untold.front().cloned()
+            && let Some(back) = self.give_backs.untold.first().cloned()
         {
             // It stays there meanwhile: if its time is over as well, nobody has heard of that either.
             changes += self.give_back(world, &back, now_ms, |tube, _| {
                 decide::undeliver(tube, Handle::id(back.id), now_ms)
             });
-            self.give_backs.untold.pop_front();
+            // Unless its tube was renamed just now: then it is looked at once more.
+            self.give_backs.untold.remove(&back);
         }
         while changes < 2 * self.settings.slices.jobs
             && let Some(back) = self.give_backs.lost.pop_front()

@@ -201,6 +201,12 @@ pub fn due(tube: &Tube, now_ms: u64, retry: Retry) -> Option<Change<'static>> {
     }
 }
 
+/// The promotion that is due at this time, whatever else is.
+pub fn due_promotion(tube: &Tube, now_ms: u64) -> Option<Change<'static>> {
+    let is_due = tube.jobs.first_key(Order::Delayed) <= now_ms;
+    is_due.then(|| tube.first(Order::Delayed).map(|job| Change::Promote { id: job.id })).flatten()
+}
+
 /// What is due of one job at this time: its promotion, or its timeout.
 pub fn due_of(tube: &Tube, id: u64, now_ms: u64, retry: Retry) -> Option<Change<'static>> {
     let job = tube.job(id)?;

@@ -192,3 +192,25 @@ fn a_wide_waiter_is_served_from_the_next_tube_where_one_is_gone() {
     driver.settle();
     assert_eq!(driver.read(c), "RESERVED 3 1\r\nz\r\n");
 }
+
+/// The same where more tubes are gone than are looked at in one go.
+#[test]
+fn a_wide_waiter_is_served_however_many_tubes_are_gone() {
+    let mut driver = Driver::new();
+    let c = wide(&mut driver, 200);
+    assert_eq!(driver.say(c, "reserve"), "");
+    let mut lines = vec!["PUT t0 x".to_string()];
+    lines.extend((1..=130).map(|n| format!("PUT t{n} y")));
+    lines.extend(["PUT t150 z".to_string(), "DELETE t0 1".to_string()]);
+    for line in &lines {
+        let args: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        driver.server.run(Sender { id: 7, ..Sender::default() }, 0, &args, driver.now_ms);
+    }
+    for n in 1..=130 {
+        let place = Place::of(0, format!("t{n}").as_bytes());
+        driver.server.world.state.borrow_mut().execute(&Op::Expire(place, driver.now_ms + 1));
+    }
+    driver.now_ms += 1;
+    driver.settle();
+    assert_eq!(driver.read(c), "RESERVED 132 1\r\nz\r\n");
+}

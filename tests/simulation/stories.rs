@@ -408,3 +408,18 @@ fn what_is_due_of_a_job_happens_before_a_request_that_names_it() {
     let state = story.send(2, "JOB a 399").map(|job| job.field("state").bytes().to_vec());
     assert_eq!(state.as_deref(), Some(&b"ready"[..]));
 }
+
+/// More reservations were over than one slice takes, and none of them made a job ready, as jobs wait before they are tried
+/// again. A job that was due behind them was not given.
+#[test]
+fn a_due_job_is_given_whatever_timeouts_stand_before_it() {
+    for line in ["RESERVE a", "RESERVE a COUNT 1", "MRESERVE 2 a b"] {
+        let mut story = Story::begin();
+        story.server.broker.settings.retry.interval_ms = 10_000;
+        story.send(1, &format!("MPUT a 300{} TTR 0.05", " x".repeat(300)));
+        story.send(1, "RESERVE a COUNT 300");
+        story.send(1, "PUT a y DELAY 0.06 PRI 0");
+        story.now_ms += 70;
+        assert_ne!(story.send(2, line), Some(Answer::Null), "{line}");
+    }
+}

@@ -452,15 +452,20 @@ impl Broker {
     }
 
     /// Serves a waiter that watches very many tubes, if one of them has a job.
-    pub(super) fn serve_wide<W: World>(&mut self, world: &mut W, wait: &Wait, now_ms: u64) {
+    pub(super) fn serve_wide<W: World>(&mut self, world: &mut W, wait: &Rc<Wait>, now_ms: u64) {
         let Some(watched) = &wait.wide else { return };
+        let is_usable = |number, _: &Name| !wait.barred.contains(&number);
         let mut last = None;
         for _ in 0..self.settings.slices.tubes {
-            let name = self.most_urgent(watched, |number, _| !wait.barred.contains(&number));
+            let name = self.most_urgent(watched, is_usable);
             // A look may show that there is no job any longer. Where one stays, nobody waits for it now.
             let Some(name) = name.filter(|name| last.as_ref() != Some(name)) else { return };
             self.look_after(world, wait.db, &name, now_ms);
             last = Some(name);
+        }
+        if self.most_urgent(watched, is_usable) != last {
+            // A later tick goes on.
+            self.unserved.push_back(Rc::clone(wait));
         }
     }
 
