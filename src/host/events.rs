@@ -285,6 +285,11 @@ fn swapped(data: *mut c_void) {
     let Some(info) = (unsafe { data.cast::<raw::RedisModuleSwapDbInfo>().as_ref() }) else { return };
     if let (Ok(a), Ok(b)) = (u32::try_from(info.dbnum_first), u32::try_from(info.dbnum_second)) {
         tell(News::Swapped(a, b));
+        on_their_way(|db, name| match db {
+            _ if db == a => Some((b, name.into())),
+            _ if db == b => Some((a, name.into())),
+            _ => None,
+        });
     }
 }
 
@@ -295,6 +300,17 @@ fn closed(data: *mut c_void) {
     if state::enter_deaf(|state| state.broker.has_bound(info.id)).unwrap_or(true) {
         tell(News::Closed { client: info.id });
     }
+}
+
+/// A tube goes by another name, or is in another database.
+fn renamed(from: (u32, Box<[u8]>), to: (u32, Box<[u8]>)) {
+    on_their_way(|db, name| (db == from.0 && *name == *from.1).then(|| to.clone()));
+    tell(News::Renamed { from, to });
+}
+
+/// What was handed to a client, and may not have reached it, goes along.
+fn on_their_way(place_of: impl Fn(u32, &[u8]) -> Option<(u32, Box<[u8]>)>) {
+    state::enter_deaf(|state| state.means.waits.moved(place_of));
 }
 
 thread_local! {
@@ -320,7 +336,7 @@ fn arrived(ctx: Ctx, home: Option<u32>, moved: Option<Box<[u8]>>, to: (u32, Box<
         dbs.for_each(|db| tell(News::Here { db, name: to.1.clone() }));
     } else {
         if let (Some(db), Some(name)) = (home, moved) {
-            tell(News::Renamed { from: (db, name), to: to.clone() });
+            renamed((db, name), to.clone());
         }
         tell(News::Here { db: to.0, name: to.1 });
     }
@@ -347,7 +363,7 @@ unsafe extern "C" fn on_key(
             b"rename_from" | b"move_from" => LEAVING.set(Some(place())),
             b"rename_to" => {
                 if let Some(from) = LEAVING.take() {
-                    tell(News::Renamed { from, to: place() });
+                    renamed(from, place());
                 }
                 here(place());
             }

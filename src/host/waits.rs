@@ -5,7 +5,9 @@
 //! by `CLIENT UNBLOCK` before its reply is written. Redis wants every blocked client let go exactly once, also
 //! when it has disconnected.
 
+use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
+use std::ptr::NonNull;
 
 use crate::broker::{End, News, Numbered, Pairs};
 use crate::commands::{Reply, Verb, job_reply};
@@ -47,6 +49,9 @@ pub(super) struct Waits {
     numbers: Pairs,
     /// Those that can be let go, with what their reply callback is to write.
     ended: Vec<(*mut BlockedClient, Option<Box<Ended>>)>,
+    /// What was handed to Redis and is not freed yet: newer servers write the replies in their next turn, and until then a
+    /// tube may get another name.
+    on_their_way: VecDeque<NonNull<Ended>>,
     /// One that was written, to be used again with the memory it has.
     spare: Option<Box<Ended>>,
     /// The user of the last one that was told, freed when the next one comes: no job is on its way then.
@@ -61,6 +66,8 @@ struct Ended {
     asked: WaitsFor,
     /// Whether it was written.
     written: bool,
+    /// The tube's name by now, if it has another one: the reply tells of it as it was handed over.
+    moved_to: Option<Box<[u8]>>,
     /// The tube, its jobs, and their bodies one after another.
     name: Vec<u8>,
     jobs: Vec<Reserved>,
@@ -129,11 +136,12 @@ impl Waits {
         let ended = match self.spare.take() {
             Some(mut spare) => {
                 (spare.outcome, spare.asked, spare.written) = (outcome, asked, false);
+                spare.moved_to = None;
                 spare
             }
             None => {
                 let (name, jobs, bodies) = (Vec::new(), Vec::new(), Vec::new());
-                Box::new(Ended { outcome, asked, written: false, name, jobs, bodies })
+                Box::new(Ended { outcome, asked, written: false, moved_to: None, name, jobs, bodies })
             }
         };
         self.ended.push((blocked, Some(ended.with(name, jobs))));
@@ -159,7 +167,27 @@ impl Waits {
     pub(super) fn release(&mut self) {
         for (blocked, ended) in self.ended.drain(..) {
             let data = ended.map_or(std::ptr::null_mut(), Box::into_raw);
+            self.on_their_way.extend(NonNull::new(data));
             api::unblock(blocked, data.cast::<c_void>());
+        }
+    }
+
+    /// Something is freed now. Mostly it is the first that was handed over.
+    fn arrived(&mut self, data: NonNull<Ended>) {
+        if let Some(at) = self.on_their_way.iter().position(|it| *it == data) {
+            self.on_their_way.remove(at);
+        }
+    }
+
+    /// Tubes are elsewhere now, as `place_of` tells by database and name: what goes back goes there.
+    pub(super) fn moved(&mut self, place_of: impl Fn(u32, &[u8]) -> Option<(u32, Box<[u8]>)>) {
+        for data in &mut self.on_their_way {
+            // SAFETY: it is not freed yet, and nobody else looks at it meanwhile: the callbacks that do run by themselves.
+            let ended = unsafe { data.as_mut() };
+            if let Some((db, name)) = place_of(ended.asked.db, ended.name()) {
+                ended.asked.db = db;
+                ended.moved_to = Some(name);
+            }
         }
     }
 }
@@ -209,13 +237,18 @@ impl Ended {
         }
     }
 
+    /// The tube's name by now.
+    fn name(&self) -> &[u8] {
+        self.moved_to.as_deref().unwrap_or(&self.name)
+    }
+
     /// Jobs that never reached the client go back.
     fn give_back(&self) {
         if self.written || !matches!(self.outcome, Outcome::Jobs) {
             return;
         }
         for Reserved { job, .. } in &self.jobs {
-            let (db, name) = (self.asked.db, self.name.as_slice().into());
+            let (db, name) = (self.asked.db, self.name().into());
             state::tell(News::Undelivered { db, name, worker: job.worker, id: job.id, n: job.n });
         }
     }
@@ -270,12 +303,15 @@ fn leave(blocked: *mut BlockedClient) {
 
 unsafe extern "C" fn on_free(_: *mut RedisModuleCtx, data: *mut c_void) {
     guard((), || {
-        if data.is_null() {
-            return;
-        }
+        let Some(place) = NonNull::new(data.cast::<Ended>()) else { return };
+        let is_arrived = state::enter_deaf(|state| state.means.waits.arrived(place)).is_some();
         // SAFETY: the data are what `release` handed over, and Redis calls this once.
-        let ended = unsafe { Box::from_raw(data.cast::<Ended>()) };
+        let ended = unsafe { Box::from_raw(place.as_ptr()) };
         ended.give_back();
+        if !is_arrived {
+            debug_assert!(false, "no command of ours runs while Redis frees what it was handed");
+            return std::mem::forget(ended);
+        }
         if ended.jobs.capacity() <= KEPT.0 && ended.bodies.capacity() <= KEPT.1 {
             state::enter_deaf(|state| state.means.waits.spare = Some(ended));
         }
