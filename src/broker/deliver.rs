@@ -129,9 +129,9 @@ impl Broker {
                 }
             }
             if may_have && jobs.len() < grant.jobs.len() {
-                // The time of some is over already.
-                let is_told = |id: u64| jobs.iter().any(|job| job.id == id);
-                self.take_back_but(&wait, &grant, is_told);
+                // The time of some is over already. Those that are told stand in the same order.
+                let mut told = jobs.iter().peekable();
+                self.take_back_but(&wait, &grant, |id| told.next_if(|job| job.id == id).is_some());
             }
             self.line.told(wait, grant);
         }
@@ -143,8 +143,9 @@ impl Broker {
         self.take_back_but(wait, grant, |_| false);
     }
 
-    /// What was set aside for a waiter goes back, but for the jobs that it was told of.
-    fn take_back_but(&mut self, wait: &Wait, grant: &Grant, is_told: impl Fn(u64) -> bool) {
+    /// What was set aside for a waiter goes back, but for the jobs that it was told of, which is asked for one after the
+    /// other.
+    fn take_back_but(&mut self, wait: &Wait, grant: &Grant, mut is_told: impl FnMut(u64) -> bool) {
         let worker = wait.worker().kept();
         for (id, n) in grant.jobs.iter().copied().filter(|(id, _)| !is_told(*id)) {
             let (uid, name) = (grant.uid, grant.name.clone());

@@ -22,15 +22,11 @@ pub struct GiveBack {
 }
 
 impl GiveBack {
-    /// Whether it is this reservation of the job. Where a copy of another tube stands by now, one of the same id and
-    /// number may be somebody else's.
-    fn is(&self, reservation: &Reservation) -> bool {
-        (self.n, self.worker) == (reservation.n, reservation.worker)
-    }
-
-    /// Whether the tube still has it.
+    /// Whether the tube still has it. Where a copy of another tube stands by now, one of the same id and number may be
+    /// somebody else's.
     pub fn is_in(&self, tube: &Tube) -> bool {
-        tube.reservation(self.id).is_some_and(|reservation| self.is(&reservation))
+        let reservation = tube.reservation(self.id);
+        reservation.is_some_and(|it| (it.n, it.worker) == (self.n, self.worker))
     }
 }
 
