@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 server=$(command -v "${PHEAN_TEST_SERVER:-redis-server}")
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
-if ! ldd "$server" | grep -q jemalloc && [[ $("$server" --version) != *malloc=libc* ]]; then
+if [[ $(ldd "$server") != *jemalloc* && $("$server" --version) != *malloc=libc* ]]; then
     echo "$server has an allocator built in that valgrind cannot replace." >&2
     exit 1
 fi
