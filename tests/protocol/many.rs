@@ -1,7 +1,6 @@
 //! Thousands of tubes.
 
 use super::driver::{Connection, Driver};
-use super::server::Sender;
 use super::world::{Op, Place};
 
 /// A worker that watches so many tubes, `t0` and so on.
@@ -184,8 +183,7 @@ fn a_wide_waiter_is_served_from_the_next_tube_where_one_is_gone() {
     let c = wide(&mut driver, 20);
     assert_eq!(driver.say(c, "reserve"), "");
     for line in ["PUT t0 x", "PUT t1 y", "PUT t2 z", "DELETE t0 1"] {
-        let args: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
-        driver.server.run(Sender { id: 7, ..Sender::default() }, 0, &args, driver.now_ms);
+        driver.phean_only(line);
     }
     driver.server.world.state.borrow_mut().execute(&Op::Expire(Place::of(0, b"t1"), driver.now_ms + 1));
     driver.now_ms += 1;
@@ -203,8 +201,7 @@ fn a_wide_waiter_is_served_however_many_tubes_are_gone() {
     lines.extend((1..=130).map(|n| format!("PUT t{n} y")));
     lines.extend(["PUT t150 z".to_string(), "DELETE t0 1".to_string()]);
     for line in &lines {
-        let args: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
-        driver.server.run(Sender { id: 7, ..Sender::default() }, 0, &args, driver.now_ms);
+        driver.phean_only(line);
     }
     for n in 1..=130 {
         let place = Place::of(0, format!("t{n}").as_bytes());
