@@ -68,7 +68,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     ) -> Result<bool, Answer> {
         let client = self.session.client;
         self.on_tube(name, |step| {
-            step.end_overdue_of([id].into_iter());
+            step.end_overdue_of([id]);
             let change = step.tube().and_then(|tube| decide(tube, step.now_ms()));
             if let Some(change) = &change {
                 if is_own {
@@ -198,9 +198,9 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         choose: impl FnOnce(&Tube, u64) -> Option<Job<'_>>,
     ) -> Result<bool, Answer> {
         let (client, db) = (self.session.client, self.port.settings.db);
-        let worker = Worker { client, ttr_ms: None };
+        let worker = Worker::of(client);
         let taken = Step::run(self.broker, self.world, db, name, self.now_ms, |step| {
-            step.end_overdue_of(id.into_iter());
+            step.end_overdue_of(id);
             // The answer is written while the job is at hand: what is decided cannot fail.
             let change = step.tube().and_then(|tube| choose(tube, step.now_ms())).map(|job| {
                 self.session.output.push_job(b"RESERVED ", job.id, job.body);

@@ -24,23 +24,24 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     pub(super) fn reserve(&mut self, timeout_s: Option<u64>) -> Result<(), Answer> {
         self.be_worker();
         let until_ms = timeout_s.map_or(NEVER, |seconds| self.now_ms.saturating_add(seconds * 1000));
-        if self.take_most_urgent()? {
-            return Ok(());
+        let mut barred = Vec::new();
+        if !self.take_most_urgent(&mut barred)? {
+            self.wait(until_ms, None, barred);
         }
-        self.wait(until_ms, None);
         Ok(())
     }
 
     /// A wait was interrupted: for its end, for a margin, or for nothing, if the deadline has moved meanwhile.
     pub(super) fn go_on_waiting(&mut self, waiting: Waiting) {
         // If nothing may be given out just now, that is no reason to end the wait.
-        if self.take_most_urgent() != Ok(true) {
-            self.wait(waiting.until_ms, Some(waiting.number));
+        let mut barred = Vec::new();
+        if self.take_most_urgent(&mut barred) != Ok(true) {
+            self.wait(waiting.until_ms, Some(waiting.number), barred);
         }
     }
 
-    /// There is no job now: waits, unless there is a reason not to.
-    fn wait(&mut self, until_ms: u64, number: Option<u64>) {
+    /// There is no job now: waits, unless there is a reason not to. Of very many watched tubes, these are barred.
+    fn wait(&mut self, until_ms: u64, number: Option<u64>, barred: Vec<u32>) {
         let soonest = self.broker.soonest_held(self.world, self.session.client, self.now_ms);
         let margin_ms = soonest.map_or(NEVER, |held| held.deadline_ms.saturating_sub(MARGIN_MS));
         if margin_ms <= self.now_ms {
@@ -50,11 +51,9 @@ impl<W: World, G: Gates> Run<'_, W, G> {
             return self.say(TIMED_OUT);
         }
         let is_wide = self.session.watched.is_wide();
-        let (names, barred) =
-            if is_wide { (Vec::new(), self.most_urgent().1) } else { (self.usable(), Vec::new()) };
         let wait = Wait {
             db: self.port.settings.db,
-            names,
+            names: if is_wide { Vec::new() } else { self.usable() },
             wide: is_wide.then(|| Rc::clone(&self.session.watched)),
             barred,
             count: None,
@@ -74,10 +73,11 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         self.session.stage = Stage::Waiting(Waiting { number, until_ms });
     }
 
-    /// Takes the most urgent job over all watched tubes. `false` if there is none.
-    fn take_most_urgent(&mut self) -> Result<bool, Answer> {
+    /// Takes the most urgent job over all watched tubes. `false` if there is none. Of very many, tells by their numbers
+    /// those with jobs that may not be taken.
+    fn take_most_urgent(&mut self, barred: &mut Vec<u32>) -> Result<bool, Answer> {
         if self.session.watched.is_wide() {
-            return self.take_wide();
+            return self.take_wide(barred);
         }
         if let [only] = self.session.watched.names() {
             let name = Name::clone(only);
@@ -101,16 +101,15 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         watched.names().iter().filter(|name| is_usable(self.gates, name)).cloned().collect()
     }
 
-    /// Of very many watched tubes that jobs may be taken from, the one with the most urgent job; and by their numbers
-    /// those with more urgent jobs that these may not be taken from. They are like empty ones.
-    fn most_urgent(&mut self) -> (Option<Name>, Vec<u32>) {
-        let mut barred = Vec::new();
-        let name = self.broker.most_urgent(&self.session.watched, |number, name| {
+    /// Of very many watched tubes that jobs may be taken from, the one with the most urgent job. Those with more urgent
+    /// jobs, which may not be taken, are like empty ones, and told by their numbers.
+    fn most_urgent(&mut self, barred: &mut Vec<u32>) -> Option<Name> {
+        barred.clear();
+        self.broker.most_urgent(&self.session.watched, |number, name| {
             let is_usable = is_usable(self.gates, name);
             barred.extend((!is_usable).then_some(number));
             is_usable
-        });
-        (name, barred)
+        })
     }
 
     /// The tube with the most urgent job. What is over by now is ended first, and those who wait are served.
@@ -154,10 +153,10 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     }
 
     /// Takes the most urgent job over very many tubes.
-    fn take_wide(&mut self) -> Result<bool, Answer> {
+    fn take_wide(&mut self, barred: &mut Vec<u32>) -> Result<bool, Answer> {
         self.may_write(Intent::Write)?;
         self.broker.end_due(self.world, self.now_ms);
-        while let (Some(name), _) = self.most_urgent() {
+        while let Some(name) = self.most_urgent(barred) {
             match self.take(&name, None, decide::next) {
                 Ok(true) => return Ok(true),
                 // Those who waited there were served first, or there is no tube any longer.

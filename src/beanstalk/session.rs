@@ -136,7 +136,7 @@ impl Session {
     /// Whether the connection is to be closed once its output is sent: the client quit, or it will send no more and
     /// everything is answered.
     pub fn is_over(&self) -> bool {
-        self.over || self.half_closed && !self.can_go_on() && !matches!(self.stage, Stage::Waiting(_))
+        self.over || self.half_closed && !self.can_go_on() && !self.is_waiting()
     }
 
     /// Whether [`Port::run`](super::Port::run) would get on with it.

@@ -67,8 +67,7 @@ impl Broker {
             let known = wait.wide.as_ref().and_then(|_| self.wide_number(wait.db, &grant.name));
             if self.names.db_of(grant.uid) != Some(wait.db) || !wait.is_for(&grant.name, known) {
                 self.take_back(&wait, &grant);
-                self.line.take_place_again(number);
-                again.push(wait);
+                again.extend(self.line.take_place_again(number));
                 continue;
             }
             let key = world.open(wait.db, &grant.name, Access::Look).ok();
@@ -104,8 +103,7 @@ impl Broker {
                 if is_kept {
                     self.take_back(&wait, &grant);
                 }
-                self.line.take_place_again(number);
-                again.push(wait);
+                again.extend(self.line.take_place_again(number));
                 continue;
             }
             let may_have = world.may_have(number, wait.db, &grant.name);
@@ -113,24 +111,23 @@ impl Broker {
                 // Among very many tubes, it is like an empty one.
                 drop(key);
                 self.take_back(&wait, &grant);
-                again.extend(self.line.bar(number, tube));
-                self.line.take_place_again(number);
+                self.line.bar(number, tube);
+                again.extend(self.line.take_place_again(number));
                 continue;
             }
             let end = if may_have { End::Jobs(&grant.name, jobs) } else { End::Denied };
             world.end_wait(number, end);
             self.line.leave(number);
-            if !may_have {
-                self.take_back(&wait, &grant);
-            } else if wait.bound {
-                for Held { id, n, deadline_ms, .. } in jobs.iter().copied() {
+            let told = if may_have { jobs } else { &[] };
+            if wait.bound {
+                for Held { id, n, deadline_ms, .. } in told.iter().copied() {
                     let (uid, name) = (grant.uid, grant.name.clone());
                     self.sessions.bind(wait.client, Bound { uid, name, id, n, deadline_ms });
                 }
             }
-            if may_have && jobs.len() < grant.jobs.len() {
-                // The time of some is over already. Those that are told stand in the same order.
-                let mut told = jobs.iter().peekable();
+            if told.len() < grant.jobs.len() {
+                // The time of some may be over already. Those that were told stand in the same order.
+                let mut told = told.iter().peekable();
                 self.take_back_but(&wait, &grant, |id| told.next_if(|job| job.id == id).is_some());
             }
             self.line.told(wait, grant);

@@ -22,11 +22,9 @@ pub struct GiveBack {
 }
 
 impl GiveBack {
-    /// Whether the tube still has it. Where a copy of another tube stands by now, one of the same id and number may be
-    /// somebody else's.
+    /// Whether the tube still has it.
     pub fn is_in(&self, tube: &Tube) -> bool {
-        let reservation = tube.reservation(self.id);
-        reservation.is_some_and(|it| (it.n, it.worker) == (self.n, self.worker))
+        tube.reservation(self.id).is_some_and(|reservation| reservation.is(self.n, self.worker))
     }
 }
 

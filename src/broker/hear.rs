@@ -19,7 +19,7 @@ pub enum Refused {
 }
 
 /// Where a database is once two of them have changed places.
-fn swapped(db: u32, a: u32, b: u32) -> u32 {
+pub fn swapped(db: u32, a: u32, b: u32) -> u32 {
     match db {
         _ if db == a => b,
         _ if db == b => a,

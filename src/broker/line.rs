@@ -331,22 +331,21 @@ impl Line {
         })
     }
 
-    /// A wide waiter may not use the tube of this number. Returns the wait, which is without it from now on.
-    pub fn bar(&mut self, number: u64, tube: u32) -> Option<Rc<Wait>> {
-        let place = self.waiters.place(number)?;
-        let wait = &mut self.waiters.at_mut(place)?.wait;
-        Rc::make_mut(wait).barred.push(tube);
-        Some(Rc::clone(wait))
+    /// A wide waiter may not use the tube of this number.
+    pub fn bar(&mut self, number: u64, tube: u32) {
+        let waiter = self.waiters.place(number).and_then(|place| self.waiters.at_mut(place));
+        waiter.into_iter().for_each(|waiter| Rc::make_mut(&mut waiter.wait).barred.push(tube));
     }
 
-    /// What was set aside is gone: the waiter takes its old place again.
-    pub fn take_place_again(&mut self, number: u64) {
-        let Some(place) = self.waiters.place(number) else { return };
+    /// What was set aside is gone: the waiter takes its old place again. Returns what it waits for.
+    pub fn take_place_again(&mut self, number: u64) -> Option<Rc<Wait>> {
+        let place = self.waiters.place(number)?;
         self.granted.remove(number, place);
-        if let Some(waiter) = self.waiters.at_mut(place) {
-            waiter.grant = None;
-            self.stand(number, place);
-        }
+        let waiter = self.waiters.at_mut(place)?;
+        waiter.grant = None;
+        let wait = Rc::clone(&waiter.wait);
+        self.stand(number, place);
+        Some(wait)
     }
 
     /// When the next wait is over (Unix ms).

@@ -42,7 +42,7 @@ mod world;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
-pub use hear::Refused;
+pub use hear::{Refused, swapped};
 pub use line::Wait;
 pub use names::Name;
 pub use pairs::{Numbered, Pairs};

@@ -192,11 +192,11 @@ impl<'a, W: World> Step<'a, W> {
     /// Makes what is due of these jobs happen. To be called before a request that names them is decided: so much may be
     /// due that one slice did not come to them.
     #[inline]
-    pub fn end_overdue_of(&mut self, ids: impl Iterator<Item = u64>) {
+    pub fn end_overdue_of(&mut self, ids: impl IntoIterator<Item = u64>) {
         let is_due = self.key.tube().is_some_and(|tube| tube.due_ms() <= self.now_ms);
         if is_due && self.broker.role == Role::Primary {
             cold_path();
-            ids.for_each(|id| self.end_overdue_one(id));
+            ids.into_iter().for_each(|id| self.end_overdue_one(id));
         }
     }
 

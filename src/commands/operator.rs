@@ -30,7 +30,7 @@ pub fn prioritize<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done,
     let pri = call.args.pri("pri")?;
     call.args.finish()?;
     let done = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
-        step.end_overdue_of([handle.id].into_iter());
+        step.end_overdue_of([handle.id]);
         let change = step.tube().and_then(|tube| decide::prioritize(tube, handle, call.now_ms, pri));
         if let Some(change) = &change {
             step.make(change);
@@ -48,7 +48,7 @@ pub fn delay<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, Comm
     let delay_ms = call.args.seconds("seconds", 0)?;
     call.args.finish()?;
     let done = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
-        step.end_overdue_of([handle.id].into_iter());
+        step.end_overdue_of([handle.id]);
         let change = step.tube().and_then(|tube| decide::delay(tube, handle, call.now_ms, delay_ms));
         if let Some(change) = &change {
             step.make(change);

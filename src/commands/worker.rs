@@ -296,7 +296,7 @@ pub fn reservejob<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done,
     }
     let worker = worker(call, &options);
     let taken = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
-        step.end_overdue_of([handle.id].into_iter());
+        step.end_overdue_of([handle.id]);
         let job = step.tube().and_then(|tube| decide::takeable(tube, handle, call.now_ms));
         let change = take(job.as_ref()?, call.now_ms, worker, name, call.reply);
         make(step, &change)

@@ -12,7 +12,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 
 use redis_module::raw;
 
-use crate::broker::{News, Role};
+use crate::broker::{self, News, Role};
 
 use super::api::{
     Ctx, OK, RedisModuleCtx, RedisModuleEvent, RedisModuleString, api, bytes_of, flag, notify,
@@ -285,11 +285,7 @@ fn swapped(data: *mut c_void) {
     let Some(info) = (unsafe { data.cast::<raw::RedisModuleSwapDbInfo>().as_ref() }) else { return };
     if let (Ok(a), Ok(b)) = (u32::try_from(info.dbnum_first), u32::try_from(info.dbnum_second)) {
         tell(News::Swapped(a, b));
-        on_their_way(|db, name| match db {
-            _ if db == a => Some((b, name.into())),
-            _ if db == b => Some((a, name.into())),
-            _ => None,
-        });
+        on_their_way(|db, name| Some((broker::swapped(db, a, b), name.into())));
     }
 }
 

@@ -26,6 +26,11 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// One who takes each job for the job's own time to run.
+    pub fn of(client: u64) -> Worker {
+        Worker { client, ttr_ms: None }
+    }
+
     /// The client as a reservation keeps it.
     pub fn kept(&self) -> u64 {
         if self.client <= U48_MAX { self.client } else { 0 }
@@ -195,7 +200,7 @@ pub fn due(tube: &Tube, now_ms: u64, retry: Retry) -> Option<Change<'static>> {
     } else if first == resumption {
         Some(Change::Resume)
     } else if first == promotion {
-        tube.first(Order::Delayed).map(|job| Change::Promote { id: job.id })
+        due_promotion(tube, now_ms)
     } else {
         tube.first(Order::Deadline).map(|job| send_back(&job, Why::TimedOut, None, None, retry))
     }

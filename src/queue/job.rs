@@ -63,6 +63,14 @@ pub struct Reservation {
     pub ttr_ms: u64,
 }
 
+impl Reservation {
+    /// Whether it is this worker's reservation `n`. The number alone does not tell: of a tube and its copy, each may hold
+    /// the same job by the same number for somebody else, and the one may come to stand where the other was.
+    pub fn is(&self, n: u64, worker: u64) -> bool {
+        (self.n, self.worker) == (n, worker)
+    }
+}
+
 /// What has happened to a job in the reservations that are over. The one that holds now is not counted in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {

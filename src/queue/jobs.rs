@@ -127,6 +127,11 @@ impl Counts {
 /// The key of all segments that hold a ready job.
 const IS_READY: u64 = 0;
 
+/// The segments that hold a ready job, by id.
+fn by_id(ready: &[Entry]) -> Ranking {
+    ready.iter().map(|(_, base)| (IS_READY, *base)).collect()
+}
+
 #[derive(Default)]
 pub(super) struct Jobs {
     segments: Segments,
@@ -260,7 +265,7 @@ impl Jobs {
                 entries.push((key, segment.base_id()));
             }
         }
-        jobs.ready = entries[Order::Ready as usize].iter().map(|(_, base)| (IS_READY, *base)).collect();
+        jobs.ready = by_id(&entries[Order::Ready as usize]);
         jobs.orders = entries.map(Ranking::from_iter);
         jobs.segments = segments.into_iter().collect();
         jobs
@@ -533,32 +538,7 @@ impl Jobs {
                 trash.orders[*order as usize] = std::mem::take(&mut self.orders[*order as usize]);
             }
         }
-        // What little is left of segments that follow each other comes together in one.
-        let mut few: Option<Box<Segment>> = None;
-        for base in &kept {
-            if cleared.contains(base)
-                && let Some(segment) = self.segments.get_mut(*base)
-            {
-                let before = segment.bytes();
-                segment.clear(states);
-                self.bytes = self.bytes - before + segment.bytes();
-                if segment.is_nearly_empty()
-                    && let Some(segment) = self.take_segment(*base)
-                {
-                    match &mut few {
-                        Some(few) if few.can_absorb(&segment) => few.absorb(&segment),
-                        _ => few
-                            .replace(Box::new(segment.packed()))
-                            .into_iter()
-                            .for_each(|few| self.insert(few)),
-                    }
-                    trash.segments.insert(segment);
-                    continue;
-                }
-            }
-            few.take().into_iter().for_each(|few| self.insert(few));
-        }
-        few.into_iter().for_each(|few| self.insert(few));
+        self.clear_among(&kept, &cleared, states, &mut trash);
         trash.spare = self.spare.take();
         let gone = cleared.difference(&kept);
         if cleared.len() < kept.len() {
@@ -577,6 +557,43 @@ impl Jobs {
         self.shrink_lonely();
         tally.plus(&self.counts);
         trash
+    }
+
+    /// Clears the segments in which jobs are kept. What little is left of several that follow each other comes together in
+    /// one.
+    fn clear_among(
+        &mut self,
+        kept: &BTreeSet<u64>,
+        cleared: &BTreeSet<u64>,
+        states: States,
+        trash: &mut Jobs,
+    ) {
+        let mut few: Option<Box<Segment>> = None;
+        for base in kept {
+            let small = if cleared.contains(base) { self.clear_segment(*base, states) } else { None };
+            match (small, &mut few) {
+                (Some(small), Some(few)) if few.can_absorb(&small) => {
+                    few.absorb(&small);
+                    trash.segments.insert(small);
+                }
+                (small, few) => {
+                    few.take().into_iter().for_each(|few| self.insert(few));
+                    *few = small.as_ref().map(|small| Box::new(small.packed()));
+                    small.into_iter().for_each(|small| trash.segments.insert(small));
+                }
+            }
+        }
+        few.into_iter().for_each(|few| self.insert(few));
+    }
+
+    /// Clears a segment, and takes it away if little is left in it.
+    fn clear_segment(&mut self, base: u64, states: States) -> Option<Box<Segment>> {
+        let segment = self.segments.get_mut(base)?;
+        let before = segment.bytes();
+        segment.clear(states);
+        let is_small = segment.is_nearly_empty();
+        self.bytes = self.bytes - before + segment.bytes();
+        if is_small { self.take_segment(base) } else { None }
     }
 
     /// The segments that hold a job in such a state.
@@ -623,8 +640,7 @@ impl Jobs {
                 return Err(format!("segment {base} miscounts its living"));
             }
         }
-        let ready: Ranking =
-            entries[Order::Ready as usize].iter().map(|(_, base)| (IS_READY, *base)).collect();
+        let ready = by_id(&entries[Order::Ready as usize]);
         if entries.map(Ranking::from_iter) != self.orders || ready != self.ready {
             return Err("an order names the wrong segments".to_string());
         }

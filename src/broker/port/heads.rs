@@ -4,8 +4,7 @@
 //! look at each of them. Such a tube has a number, by which a connection knows whether it watches it. A tube that is
 //! paused has no head here.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::queue::{Change, Order, Tube};
@@ -113,7 +112,7 @@ impl Heads {
 
     /// The tube with the most urgent job among those watched that may be used. Costs a look at each tube that has a more
     /// urgent job and is not watched, but no more than two looks at each that is watched; and a question for each that
-    /// has a more urgent job and may not be used.
+    /// has a more urgent job and may not be used, with one more look at each if many tubes stand before it.
     pub fn first(&self, watched: &Watched, mut may_use: impl FnMut(u32, &Name) -> bool) -> Option<Name> {
         let mut usable = |number: u32| {
             let name = &self.tubes.get(number as usize)?.name;
@@ -125,9 +124,9 @@ impl Heads {
         if first.is_some() || self.order.len() <= limit {
             return first;
         }
-        let heads = watched.marks().filter_map(|n| Some(Reverse((self.tubes.get(n as usize)?.head?, n))));
-        let mut heads: BinaryHeap<_> = heads.collect();
-        std::iter::from_fn(|| heads.pop()).find_map(|Reverse((_, number))| usable(number))
+        let heads = || watched.marks().filter_map(|n| Some((self.tubes.get(n as usize)?.head?, n)));
+        let next = |last: &(Head, u32)| heads().filter(|head| head > last).min();
+        std::iter::successors(heads().min(), next).find_map(|(_, number)| usable(number))
     }
 }
 

@@ -419,7 +419,7 @@ impl Broker {
     /// when [`Broker::give_all_back`] is called.
     pub fn client_closed(&mut self, client: u64, waiter: Option<u64>) {
         waiter.into_iter().for_each(|waiter| self.left(waiter));
-        let worker = Worker { client, ttr_ms: None }.kept();
+        let worker = Worker::of(client).kept();
         for Bound { uid, name, id, n, .. } in self.sessions.close(client) {
             self.give_backs.lost.push_back(GiveBack { uid, name, id, n, worker });
         }
@@ -482,12 +482,10 @@ fn totals(tube: Option<&Tube>) -> Totals {
     tube.map_or_else(Totals::default, |tube| tube.header().totals)
 }
 
-/// The reservation that is bound to this client, as it stands in the tube. Another one may stand there by now, of the same
-/// number even, where the tube is a copy of another.
+/// The reservation that is bound to this client, as it stands in the tube.
 fn reservation<W: World>(world: &mut W, db: u32, client: u64, held: &Bound) -> Option<Reservation> {
     let key = world.open(db, &held.name, Access::Look).ok()?;
-    let worker = Worker { client, ttr_ms: None }.kept();
-    key.tube()?.reservation(held.id).filter(|it| (it.n, it.worker) == (held.n, worker))
+    key.tube()?.reservation(held.id).filter(|it| it.is(held.n, Worker::of(client).kept()))
 }
 
 fn holds<W: World>(world: &mut W, db: u32, name: &Name, id: u64) -> bool {

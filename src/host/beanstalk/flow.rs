@@ -149,13 +149,17 @@ impl Door {
         (self.woken, self.sending) = (woken, sending);
     }
 
+    /// The connections of which this holds. Costs a look at each.
+    fn those(&self, is_such: impl Fn(&Connection) -> bool) -> Vec<RawFd> {
+        let connections = self.connections.iter().flatten();
+        connections.filter(|connection| is_such(connection)).map(|it| it.stream.fd()).collect()
+    }
+
     /// Looks for the ends of connections whose reserve waits, and whose input is not read meanwhile, as so much of it
     /// stands here: the event loop tells nothing of them. A job would be handed to somebody who is gone.
     pub(super) fn look_for_ends(&mut self) {
         let is_deaf = |it: &Connection| !it.reading && !it.broken && !it.ended && it.session.is_waiting();
-        let deaf: Vec<RawFd> =
-            self.connections.iter().flatten().filter(|it| is_deaf(it)).map(|it| it.stream.fd()).collect();
-        for fd in deaf {
+        for fd in self.those(is_deaf) {
             let Some(connection) = self.at(fd) else { continue };
             match connection.stream.peer() {
                 Peer::There => continue,
@@ -173,9 +177,7 @@ impl Door {
         let is_stalled = |connection: &Connection| {
             connection.writing && !connection.broken && connection.stalled_ms + STALLED_MS <= now_ms
         };
-        let stalled: Vec<RawFd> =
-            self.connections.iter().flatten().filter(|it| is_stalled(it)).map(|it| it.stream.fd()).collect();
-        for fd in stalled {
+        for fd in self.those(is_stalled) {
             let Some(connection) = self.at(fd) else { continue };
             connection.broken = true;
             let len = connection.session.output().len();
