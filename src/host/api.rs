@@ -398,6 +398,12 @@ pub(super) fn milliseconds() -> u64 {
     u64::try_from(unsafe { api!(RedisModule_Milliseconds()) }).unwrap_or(0)
 }
 
+/// The server's version: major, minor and patch, a byte each.
+pub(super) fn server_version() -> c_int {
+    // SAFETY: see the head of this file.
+    unsafe { api!(RedisModule_GetServerVersion()) }
+}
+
 /// Has the event loop turn once more before it sleeps.
 pub(super) fn turn_event_loop() {
     unsafe extern "C" fn nothing(_: *mut c_void) {}

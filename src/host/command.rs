@@ -196,25 +196,32 @@ impl State {
         reply: &mut RedisReply,
     ) -> Result<(), CommandError> {
         let done = self.answer::<INDEX>(asked, reply);
-        if let Ok(Done::Waits(wait)) = done {
+        let done = done.map(|done| {
+            if let Done::Waits(wait) = done {
+                cold_path();
+                self.keep_waiting(asked, wait);
+            }
+        });
+        if self.broker.has_deliveries() {
             cold_path();
-            self.keep_waiting(asked, wait);
-            return Ok(());
+            let Asked { ctx, arguments, db, .. } = *asked;
+            self.tell_after_command(ctx, db, arguments, || asked.may_wait());
         }
         self.settle(asked.ctx);
-        done.map(|_| ())
+        done
     }
 
     #[inline(never)]
     fn keep_waiting(&mut self, asked: &Asked<'_>, wait: Wait) {
         let Asked { ctx, command, db, .. } = *asked;
         let waits_for = WaitsFor { verb: command.verb, db, many: wait.count.is_some(), flags: ctx.flags() };
-        // A job may come for it at any time.
-        events::hear_turns();
-        self.waited_lately = true;
+        if self.telling.is_before_sleep() {
+            // A job may come for it at any time.
+            events::hear_turns();
+            self.waited_lately = true;
+        }
         let broker = &mut self.broker;
         self.means.waits.block(ctx, asked.id(), waits_for, || broker.wait(wait));
-        self.settle(ctx);
     }
 
     #[inline(always)]
@@ -255,10 +262,7 @@ impl State {
             self.arm(ctx);
         }
         // Where we are deaf to its turns, whoever leaves the state sees to that.
-        if self.timer.about_to_sleep
-            && (self.broker.has_deliveries() || self.means.waits.has_ended())
-            && !events::is_deaf()
-        {
+        if self.timer.about_to_sleep && self.has_to_tell() && !events::is_deaf() {
             cold_path();
             api::turn_event_loop();
         }

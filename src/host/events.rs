@@ -18,7 +18,7 @@ use super::api::{
     Ctx, OK, RedisModuleCtx, RedisModuleEvent, RedisModuleString, api, bytes_of, flag, notify,
     turn_event_loop,
 };
-use super::clock::{now_ms, now_us};
+use super::clock::now_us;
 use super::guard::guard;
 use super::loading;
 use super::state::{self, MainThread, State, tell};
@@ -166,6 +166,7 @@ unsafe extern "C" fn on_event(
             state::enter(|state| {
                 state.means.listeners.look(ctx);
                 state.catch_up_with_clock(ctx);
+                state.look_at_telling(ctx);
                 state.means.door.look(ctx);
                 state.look_at_slots(ctx);
                 state.means.door.doubt();
@@ -238,11 +239,7 @@ fn about_to_sleep(ctx: Ctx) {
         if let Some(flags) = flags {
             state.run_sessions(ctx, flags);
         }
-        if state::has_news() || state.broker.has_deliveries() {
-            let (broker, means) = state.parts();
-            broker.deliver(&mut RedisWorld::outside(ctx, means), now_ms());
-        }
-        state.means.waits.release();
+        state.tell_before_sleep(ctx);
         if state.means.door.has_work() {
             state.means.door.settle(flags.unwrap_or_else(|| ctx.flags()));
         }

@@ -36,6 +36,7 @@ mod register;
 mod reply;
 mod slots;
 mod state;
+mod tell;
 mod timer;
 mod trash;
 mod waits;

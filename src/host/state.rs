@@ -8,13 +8,14 @@ use std::collections::VecDeque;
 use std::hint::cold_path;
 use std::ptr;
 
-use super::api::{Ctx, RedisModuleType, flag};
+use super::api::{self, Ctx, RedisModuleType, flag};
 use super::beanstalk::Door;
 use super::clock::now_ms;
 use super::events;
 use super::found::Found;
 use super::listeners::Listeners;
 use super::slots::Slots;
+use super::tell::Telling;
 use super::timer::Timer;
 use super::waits::Waits;
 use super::world::Means;
@@ -35,7 +36,8 @@ pub(super) struct State {
     pub(super) slots: Slots,
     /// When the module was loaded (Unix ms).
     pub(super) started_ms: u64,
-    /// Whether somebody has begun to wait since Redis' cron last ran.
+    pub(super) telling: Telling,
+    /// Whether somebody has begun to wait since Redis' cron last ran who is told before the event loop sleeps.
     pub(super) waited_lately: bool,
     /// Whether a timer is to ask whether [all is quiet](State::ignore_turns_if_quiet).
     is_to_be_quiet: bool,
@@ -57,11 +59,7 @@ pub(super) fn role(ctx: Ctx) -> Role {
 impl State {
     /// Whether something is to be done before the event loop sleeps.
     pub(super) fn has_work(&self) -> bool {
-        has_news()
-            || self.broker.is_sooner()
-            || self.broker.has_deliveries()
-            || self.means.waits.has_ended()
-            || self.means.door.has_work()
+        has_news() || self.broker.is_sooner() || self.has_to_tell() || self.means.door.has_work()
     }
 
     /// Whether nothing is to be done before the event loop sleeps, and nothing is likely to be soon. Who has waited for
@@ -114,6 +112,7 @@ pub(super) fn start(data_type: *mut RedisModuleType, in_cluster: bool) {
         timer: Timer::default(),
         slots: Slots::default(),
         started_ms: now_ms(),
+        telling: Telling::on(api::server_version()),
         waited_lately: false,
         is_to_be_quiet: false,
     }));

@@ -83,6 +83,9 @@ impl State {
         let (broker, means) = self.parts();
         let ticked = broker.tick(&mut RedisWorld::outside(ctx, means), now_ms);
         self.timer.not_before_ms = if ticked == Ticked::Refused { now_ms + POLL_MS } else { 0 };
+        self.tell_in_timer(ctx);
+        // It is armed anew in any case.
+        self.broker.take_sooner();
         self.arm(ctx);
     }
 }

@@ -33,6 +33,7 @@ mod harness_proof;
 mod hostile;
 mod keyspace;
 mod leaks;
+mod letting_go;
 mod looking;
 mod neighbours;
 mod persistence;

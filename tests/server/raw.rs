@@ -11,6 +11,15 @@ pub struct Raw {
     stream: BufReader<TcpStream>,
 }
 
+/// A command as a client sends it.
+pub fn packed<A: AsRef<[u8]>>(args: &[A]) -> Vec<u8> {
+    let mut command = redis::Cmd::new();
+    args.iter().for_each(|arg| {
+        command.arg(arg.as_ref());
+    });
+    command.get_packed_command()
+}
+
 impl Raw {
     /// Opens a connection; it speaks RESP2 until `HELLO 3`.
     #[track_caller]
@@ -31,13 +40,7 @@ impl Raw {
     /// Sends a command as a client would, an array of bulk strings.
     #[track_caller]
     pub fn send_cmd<A: AsRef<[u8]>>(&mut self, args: &[A]) {
-        let mut out = format!("*{}\r\n", args.len()).into_bytes();
-        for arg in args {
-            out.extend_from_slice(format!("${}\r\n", arg.as_ref().len()).as_bytes());
-            out.extend_from_slice(arg.as_ref());
-            out.extend_from_slice(b"\r\n");
-        }
-        self.send(out);
+        self.send(packed(args));
     }
 
     /// Sends a command, and returns its whole reply as it came, with non-ASCII escaped: `*-1\r\n`.

@@ -2,7 +2,7 @@
 
 use crate::dataset::{counts, job_field, restore, stat, total, total_counts, until_waiting};
 use crate::harness::{Server, has_module};
-use crate::raw::Raw;
+use crate::raw::{Raw, packed};
 use crate::reply::{
     Reserved, array, bytes, cmd, err, error_line, int, map, ok_int, reserved, reserved_many, run, text,
 };
@@ -42,15 +42,6 @@ fn job_of(reply: &str) -> (String, String, i64) {
 #[track_caller]
 fn body_of(reply: &str) -> String {
     job_of(reply).1
-}
-
-/// A command as a client sends it.
-fn packed(args: &[&str]) -> Vec<u8> {
-    let mut command = redis::Cmd::new();
-    args.iter().for_each(|arg| {
-        command.arg(*arg);
-    });
-    command.get_packed_command()
 }
 
 /// Reserves until there is a job, as a poller would.

@@ -122,6 +122,8 @@ impl State {
             let mut world = RedisWorld::of_port(ctx, means, last);
             broker.deliver(&mut world, now_ms());
             last = world.take_last();
+            drop(world);
+            self.let_go_at_once();
         }
         self.means.door.keep_tube(last);
         self.means.door.send_all();
