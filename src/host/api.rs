@@ -8,6 +8,7 @@
 use std::ffi::{CStr, c_char, c_int, c_long, c_longlong, c_uint, c_void};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
 
 use redis_module::raw;
 
@@ -587,7 +588,7 @@ impl Filter {
 }
 
 /// Whether a user may run a command, its keys included.
-pub(super) fn user_may_run(user: &OwnedString, command: &[&[u8]]) -> bool {
+pub(super) fn user_may_run(user: &OwnedString, db: u32, command: &[&[u8]]) -> bool {
     // SAFETY: see the head of this file.
     let user = unsafe { api!(RedisModule_GetModuleUserFromUserName(user.as_ptr())) };
     if user.is_null() {
@@ -595,7 +596,7 @@ pub(super) fn user_may_run(user: &OwnedString, command: &[&[u8]]) -> bool {
     }
     let strings: Vec<OwnedString> = command.iter().map(|word| OwnedString::new(word)).collect();
     let mut argv: Vec<*mut RedisModuleString> = strings.iter().map(OwnedString::as_ptr).collect();
-    may_run(user, &mut argv)
+    may_run(user, db, &mut argv)
 }
 
 /// A command of ours that rights are asked of, with one tube, its first argument.
@@ -613,7 +614,7 @@ impl OnTube {
 }
 
 /// Whether a user may run a command on one key. The same as [`user_may_run`], with less work.
-pub(super) fn user_may_use(user: &OwnedString, command: &OnTube, key: &[u8]) -> bool {
+pub(super) fn user_may_use(user: &OwnedString, db: u32, command: &OnTube, key: &[u8]) -> bool {
     let key = OwnedString::new(key);
     // Servers with the security updates of 2026 grant nothing to a command with fewer arguments than it takes. What
     // the others are does not matter.
@@ -622,14 +623,41 @@ pub(super) fn user_may_use(user: &OwnedString, command: &OnTube, key: &[u8]) -> 
     let Some(argv) = argv.get_mut(..command.words).filter(|argv| !argv.is_empty()) else { return false };
     // SAFETY: see the head of this file.
     let user = unsafe { api!(RedisModule_GetModuleUserFromUserName(user.as_ptr())) };
-    !user.is_null() && may_run(user, argv)
+    !user.is_null() && may_run(user, db, argv)
+}
+
+/// `ACLCheckPermissions` of Valkey 9.1, where rights may be bound to databases: there the older function asks for the
+/// right to all of them.
+type CheckInDb = unsafe extern "C" fn(
+    *mut raw::RedisModuleUser,
+    *mut *mut RedisModuleString,
+    c_int,
+    c_int,
+    *mut c_int,
+) -> c_int;
+
+/// That function, where there is one.
+fn check_in_db() -> Option<CheckInDb> {
+    static CHECK: OnceLock<Option<CheckInDb>> = OnceLock::new();
+    *CHECK.get_or_init(|| {
+        let mut check: Option<CheckInDb> = None;
+        // SAFETY: Redis writes the function's address, or nothing.
+        unsafe {
+            api!(RedisModule_GetApi(c"RedisModule_ACLCheckPermissions".as_ptr(), (&raw mut check).cast()))
+        };
+        check
+    })
 }
 
 /// Asks for a user, and frees its handle.
-fn may_run(user: *mut raw::RedisModuleUser, argv: &mut [*mut RedisModuleString]) -> bool {
+fn may_run(user: *mut raw::RedisModuleUser, db: u32, argv: &mut [*mut RedisModuleString]) -> bool {
     let argc = c_int::try_from(argv.len()).unwrap_or(0);
-    // SAFETY: user and strings are alive until the end of this function.
-    let answer = unsafe { api!(RedisModule_ACLCheckCommandPermissions(user, argv.as_mut_ptr(), argc)) };
+    let answer = match (check_in_db(), c_int::try_from(db)) {
+        // SAFETY: user and strings are alive until the end of this function; a reason is not asked for.
+        (Some(check), Ok(db)) => unsafe { check(user, argv.as_mut_ptr(), argc, db, ptr::null_mut()) },
+        // SAFETY: as above.
+        _ => unsafe { api!(RedisModule_ACLCheckCommandPermissions(user, argv.as_mut_ptr(), argc)) },
+    };
     // SAFETY: this frees the handle, not the user.
     unsafe { api!(RedisModule_FreeModuleUser(user)) };
     answer == OK

@@ -42,16 +42,22 @@ fn ask_anew() -> u64 {
     now_ms()
 }
 
-/// The time (Unix µs), as far as milliseconds tell it.
+/// The time (Unix µs).
 pub(super) fn now_us() -> u64 {
-    now_ms() * 1000
+    in_us(since_1970())
 }
 
 /// How long it is until then (Unix ms), in whole microseconds; 0 if it is over.
 pub(super) fn until_us(at_ms: u64) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let left = Duration::from_millis(at_ms).saturating_sub(now);
-    u64::try_from(left.as_micros()).unwrap_or(u64::MAX)
+    in_us(Duration::from_millis(at_ms).saturating_sub(since_1970()))
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn in_us(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The processor's counter, where there is one that runs at an even pace and is quickly read.

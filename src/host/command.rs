@@ -160,7 +160,7 @@ fn may_apply(ctx: Ctx) -> bool {
     ctx.has(flag::REPLICATED | flag::LOADING)
         || ctx
             .user_of(ctx.client_id())
-            .is_some_and(|user| api::user_may_run(&user, &[b"REPLICAOF", b"NO", b"ONE"]))
+            .is_some_and(|user| api::user_may_run(&user, ctx.selected_db(), &[b"REPLICAOF", b"NO", b"ONE"]))
 }
 
 /// A command that a client sent.

@@ -84,6 +84,7 @@ unsafe extern "C" fn rdb_load(io: *mut RedisModuleIO, version: c_int) -> *mut c_
         Ok(tube) => {
             state::saw_id(tube.header().last_id);
             loading::loaded(io);
+            events::tube_was_loaded();
             into_value(tube).as_ptr().cast::<c_void>()
         }
         Err(corrupt) => {

@@ -309,8 +309,15 @@ fn on_their_way(place_of: impl Fn(u32, &[u8]) -> Option<(u32, Box<[u8]>)>) {
 thread_local! {
     /// The key that is being renamed or moved: Redis tells the old name first, then the new one.
     static LEAVING: RefCell<Option<(u32, Box<[u8]>)>> = const { RefCell::new(None) };
+    /// Whether a tube was loaded since a loaded key was last told of.
+    static TUBE_WAS_LOADED: Cell<bool> = const { Cell::new(false) };
     /// The database of the tube that is being copied.
     static COPIED: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+/// A tube is being loaded. Its key is the next one that Redis tells of, as it does of every key that it loads.
+pub(super) fn tube_was_loaded() {
+    TUBE_WAS_LOADED.set(true);
 }
 
 /// A tube of this database is being copied.
@@ -336,6 +343,11 @@ fn arrived(ctx: Ctx, home: Option<u32>, moved: Option<Box<[u8]>>, to: (u32, Box<
     if let Some(db) = home {
         ctx.select_db(db);
     }
+}
+
+/// Whether the key that Redis tells of can be seen and holds a tube.
+fn is_tube(ctx: Ctx, key: *mut RedisModuleString) -> bool {
+    ctx.open_to_look(key).is_some_and(|key| key.value(state::data_type()).is_some())
 }
 
 unsafe extern "C" fn on_key(
@@ -367,10 +379,10 @@ unsafe extern "C" fn on_key(
             b"copy_to" => arrived(ctx, COPIED.take(), None, place()),
             b"restore" => here(place()),
             // A replica can see a key again that it held for expired.
-            b"persist" | b"expire" if !ctx.has(flag::MASTER) => here(place()),
+            b"persist" | b"expire" if !ctx.has(flag::MASTER) && is_tube(ctx, key.cast_mut()) => here(place()),
             b"expire" => state::doubt(),
             // What is loaded beside the data set that serves is gathered elsewhere.
-            b"loaded" if !ctx.has(flag::ASYNC_LOADING) => here(place()),
+            b"loaded" if TUBE_WAS_LOADED.take() && !ctx.has(flag::ASYNC_LOADING) => here(place()),
             _ => {}
         }
         OK

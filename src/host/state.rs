@@ -176,10 +176,14 @@ pub(super) fn told() -> u64 {
     TOLD.0.get()
 }
 
+/// The memory of so much news is kept.
+const NEWS_KEPT: usize = 1_024;
+
 /// The oldest news; ids that were seen come last.
 pub(super) fn next_news() -> Option<News> {
     let news = NEWS.0.borrow_mut().pop_front();
     if news.is_none() {
+        NEWS.0.borrow_mut().shrink_to(NEWS_KEPT);
         HAS_NEWS.0.set(false);
         let id = HIGHEST_ID.0.take();
         return (id > 0).then_some(News::Seen { id });

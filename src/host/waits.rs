@@ -106,10 +106,10 @@ impl Waits {
             return false;
         }
         if waiting.asked.verb == Verb::Mreserve {
-            return api::user_may_run(user, &[b"phean.mreserve", b"1", name]);
+            return api::user_may_run(user, waiting.asked.db, &[b"phean.mreserve", b"1", name]);
         }
         let reserve = self.reserve.get_or_insert_with(|| OnTube::new("phean.reserve"));
-        api::user_may_use(user, reserve, name)
+        api::user_may_use(user, waiting.asked.db, reserve, name)
     }
 
     /// A wait is over.

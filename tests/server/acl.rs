@@ -390,6 +390,41 @@ fn rights_to_another_tube_are_enough_for_a_job_of_that_tube() {
     assert_eq!(reserved(&waiter.join().unwrap()).unwrap().id, id);
 }
 
+/// Valkey 9.1 binds rights to databases. Others do not know of that.
+#[test]
+fn a_user_of_one_database_waits_there_and_nowhere_else() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[ON]);
+    let mut con = server.connect();
+    let set = |con: &mut Connection, dbs: &str| {
+        let words = ["ACL", "SETUSER", "worker", "reset", "on", ">pw", "~*", "+@all", "resetdbs", dbs];
+        cmd(con, &words)
+    };
+    if set(&mut con, "db=1").is_err() {
+        return;
+    }
+    let mut elsewhere = server.connect_db(1);
+    let mut worker = server.connect_as("worker", "pw");
+    run(&mut worker, "SELECT 1");
+    let waiter = Blocked::start_on(&server, worker, &["PHEAN.RESERVE", "t", "TIMEOUT", "100"]);
+    run(&mut elsewhere, "PHEAN.PUT t x");
+    assert!(reserved(&waiter.join().unwrap()).is_some());
+    let mut worker = server.connect_as("worker", "pw");
+    run(&mut worker, "SELECT 1");
+    let waiter = Blocked::start_on(&server, worker, &["PHEAN.RESERVE", "t", "TIMEOUT", "100"]);
+    set(&mut con, "db=0").unwrap();
+    run(&mut elsewhere, "PHEAN.PUT t x");
+    assert!(error_line(&waiter.join().unwrap_err()).starts_with("NOPERM "));
+    // The port's user and database, likewise.
+    run(&mut con, "CONFIG SET phean.user worker");
+    for (db, is_granted) in [(0, true), (1, false)] {
+        run(&mut con, &format!("CONFIG SET phean.database {db}"));
+        assert_eq!(Talk::new(&server).put("x").starts_with("INSERTED "), is_granted, "database {db}");
+    }
+}
+
 /// Rights can be given by a selector, which names commands and keys together.
 #[test]
 fn a_selectors_rights_are_enough_to_wait_and_are_missed_when_they_go() {

@@ -111,6 +111,27 @@ fn least_used(server: &Server) -> i64 {
     })
 }
 
+/// Redis tells modules of each key that it loads, whatever the key holds.
+#[test]
+fn keys_that_are_no_tubes_cost_nothing_when_they_are_loaded() {
+    if !has_module() {
+        return;
+    }
+    const KEYS: i64 = 200_000;
+    let mut server = Server::start(&["maxmemory 1gb"]);
+    let mut con = server.connect();
+    run(&mut con, &format!("DEBUG POPULATE {KEYS}"));
+    run(&mut con, "PHEAN.PUT t x");
+    let before = least_used(&server);
+    server.shutdown_save();
+    server.restart();
+    let mut con = server.connect();
+    assert_eq!(int(&run(&mut con, "DBSIZE")), KEYS + 1);
+    let grown = least_used(&server) - before;
+    assert!(grown < KEYS * 4, "it uses {grown} bytes more than before");
+    run(&mut con, "PHEAN.DELETE t 1");
+}
+
 #[test]
 fn jobs_leave_no_memory_behind() {
     if !has_module() {

@@ -21,6 +21,8 @@ const COMPLAINT_MS: u64 = 5_000;
 
 /// What is kept between batches.
 pub(super) struct Memory {
+    /// The port's database.
+    db: u32,
     user: OwnedString,
     /// Any key, for questions that are about none.
     no_key: OwnedString,
@@ -29,6 +31,9 @@ pub(super) struct Memory {
     rights: Vec<Right>,
     /// How many of them hold.
     rights_used: usize,
+    /// Whether Redis ran commands before this batch. Others, which it had told of then, may run after it untold: from 7.2
+    /// on those that a pause had held up. So what is asked now holds for this batch alone.
+    is_passing: bool,
     /// What tells that Redis runs commands.
     filter: Option<Filter>,
     /// The tubes that are asked about in this batch, in a cluster.
@@ -47,13 +52,15 @@ struct Right {
 }
 
 impl Memory {
-    pub(super) fn new(user: &str) -> Memory {
+    pub(super) fn new(user: &str, db: u32) -> Memory {
         Memory {
+            db,
             user: OwnedString::new(user.as_bytes()),
             no_key: OwnedString::new(b"phean.port"),
             commands: Vec::new(),
             rights: Vec::new(),
             rights_used: 0,
+            is_passing: false,
             filter: None,
             slots: Vec::new(),
             is_open: false,
@@ -85,8 +92,10 @@ impl Memory {
             self.commands.push((command, OnTube::new(command)));
             self.commands.len() - 1
         });
-        let granted =
-            self.commands.get(at).is_some_and(|(_, command)| api::user_may_use(&self.user, command, tube));
+        let granted = self
+            .commands
+            .get(at)
+            .is_some_and(|(_, command)| api::user_may_use(&self.user, self.db, command, tube));
         if self.rights_used == RIGHTS {
             self.rights_used = 0;
         }
@@ -120,6 +129,9 @@ impl Memory {
 
     /// What may have changed since the last batch is to be asked again.
     fn forget(&mut self) {
+        if std::mem::take(&mut self.is_passing) {
+            self.rights_used = 0;
+        }
         self.forget_rights();
         self.slots.clear();
     }
@@ -127,6 +139,7 @@ impl Memory {
     fn forget_rights(&mut self) {
         if self.filter.is_none() || HAS_RUN.load(Ordering::Relaxed) {
             HAS_RUN.store(false, Ordering::Relaxed);
+            self.is_passing = true;
             self.rights_used = 0;
         }
     }
@@ -134,6 +147,9 @@ impl Memory {
     /// Whether the port's user may still have a job of this tube.
     pub(super) fn may_have(&mut self, tube: &[u8]) -> bool {
         self.forget_rights();
+        if self.is_passing {
+            self.rights_used = 0;
+        }
         self.may_use("PHEAN.RESERVE", tube)
     }
 
@@ -230,7 +246,7 @@ impl Gates for Gatekeeper<'_> {
     }
 
     fn may_run(&mut self, command: &'static str) -> bool {
-        api::user_may_run(&self.memory.user, &[command.as_bytes()])
+        api::user_may_run(&self.memory.user, self.memory.db, &[command.as_bytes()])
     }
 
     fn is_local(&mut self, tube: &[u8]) -> bool {

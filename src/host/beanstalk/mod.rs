@@ -377,7 +377,7 @@ impl State {
         let settings = PortSettings { db, ..PortSettings::default() };
         let (broker, means) = self.parts();
         let port = Port::new(settings, broker, &mut RedisWorld::outside(ctx, means));
-        let mut memory = Memory::new(&self.means.door.settings.user);
+        let mut memory = Memory::new(&self.means.door.settings.user, db);
         memory.listen(ctx);
         self.means.door.inside = Some(Box::new(Inside { port, memory, last: Last::default() }));
     }

@@ -32,7 +32,7 @@ impl State {
             return self.means.door.poll(ctx);
         }
         // A timer that looks for that may be far away, if the clock has stepped back.
-        let was_paused = std::mem::take(&mut self.means.door.polling);
+        self.means.door.polling = false;
         if state::has_news() {
             let (broker, means) = self.parts();
             broker.catch_up(&mut RedisWorld::outside(ctx, means));
@@ -46,10 +46,6 @@ impl State {
         self.run_due(ctx, flags, is_on);
         self.means.found.alone(false);
         self.means.door.leave_tube();
-        if was_paused {
-            // From 7.2 on Redis does not tell of commands that were held up by the pause, and run next.
-            self.means.door.doubt();
-        }
     }
 
     /// Runs the sessions that are due. `is_on` tells whether the port's user is, if there are new ones.
