@@ -29,7 +29,15 @@ impl Yaml {
     }
 
     fn quoted(&mut self, name: &str, value: &str) {
-        self.line(name, format_args!("\"{value}\""));
+        let mut text = String::with_capacity(value.len());
+        for c in value.chars() {
+            match c {
+                '"' | '\\' => text.extend(['\\', c]),
+                c if c.is_control() => text.push_str(&format!("\\x{:02x}", u32::from(c))),
+                c => text.push(c),
+            }
+        }
+        self.line(name, format_args!("\"{text}\""));
     }
 
     fn jobs(&mut self, counts: &Counts) {
@@ -131,7 +139,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         yaml.line("cmd-delete", totals.deletes);
         yaml.line("cmd-pause-tube", totals.pauses);
         yaml.line("pause", header.pause_ms / 1000);
-        yaml.line("pause-time-left", tube.pause_left_ms(self.now_ms) / 1000);
+        yaml.line("pause-time-left", whole_seconds(tube.pause_left_ms(self.now_ms)));
         self.session.output.push_text(yaml.0.as_bytes());
         Ok(())
     }
@@ -148,6 +156,11 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     }
 }
 
+/// The whole seconds of what is left. Some of it has gone since it began, which in a clock of milliseconds may not show.
+fn whole_seconds(left_ms: u64) -> u64 {
+    left_ms.saturating_sub(1) / 1000
+}
+
 fn job_text(tube: &str, job: &Job<'_>, now_ms: u64) -> String {
     let ends_ms = match (job.state, job.reservation) {
         (State::Reserved, Some(reservation)) => reservation.deadline_ms,
@@ -162,7 +175,7 @@ fn job_text(tube: &str, job: &Job<'_>, now_ms: u64) -> String {
     yaml.line("age", now_ms.saturating_sub(job.created_ms) / 1000);
     yaml.line("delay", job.timing.delay_ms / 1000);
     yaml.line("ttr", job.ttr_ms / 1000);
-    yaml.line("time-left", ends_ms.saturating_sub(now_ms) / 1000);
+    yaml.line("time-left", whole_seconds(ends_ms.saturating_sub(now_ms)));
     yaml.line("file", 0);
     yaml.line("reserves", job.reserves());
     yaml.line("timeouts", job.history.timeouts);

@@ -74,14 +74,15 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     /// `list-tubes`
     pub(super) fn list_tubes(&mut self) -> Result<(), Answer> {
         self.may_run("PHEAN.TUBES")?;
-        let text = list(self.broker.port_tubes());
+        // Others that there may be in the database cannot be named here, and could pass for several.
+        let text = list(self.broker.port_tubes().iter().filter(|name| parse::is_name(name)));
         self.session.output.push_text(&text);
         Ok(())
     }
 
     /// `list-tubes-watched`
     pub(super) fn list_tubes_watched(&mut self) {
-        let text = list(self.session.watched.names());
+        let text = list(self.session.watched.names().iter());
         self.session.output.push_text(&text);
     }
 
@@ -111,7 +112,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     }
 }
 
-fn list(names: &[Name]) -> Vec<u8> {
+fn list<'a>(names: impl Iterator<Item = &'a Name>) -> Vec<u8> {
     let mut text = b"---\n".to_vec();
     for name in names {
         text.extend_from_slice(b"- ");

@@ -173,9 +173,10 @@ impl<'a, W: World> Step<'a, W> {
             self.make_due(&change);
         }
         // Timeouts that make nothing ready do not keep a job that is due from who reserves, or waits.
-        while let Some(tube) = self.key.tube().filter(|tube| !tube.has_ready())
-            && let Some(change) = decide::due_promotion(tube, self.now_ms)
-        {
+        // Where many wait, each takes the job that was just promoted.
+        for _ in 0..self.broker.settings.slices.jobs {
+            let Some(tube) = self.key.tube().filter(|tube| !tube.has_ready()) else { break };
+            let Some(change) = decide::due_promotion(tube, self.now_ms) else { break };
             self.make_due(&change);
         }
     }

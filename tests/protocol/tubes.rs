@@ -90,7 +90,7 @@ fn a_paused_tube_gives_out_nothing() {
     assert_eq!(driver.say(b, "reserve"), "");
     assert_eq!(driver.stat(a, "stats-tube default", "pause"), "5");
     driver.pass(2_000);
-    assert_eq!(driver.stat(a, "stats-tube default", "pause-time-left"), "3");
+    assert_eq!(driver.stat(a, "stats-tube default", "pause-time-left"), "2");
     driver.pass(2_999);
     assert_eq!(driver.read(b), "");
     driver.pass(1);

@@ -1,5 +1,8 @@
 //! `PHEAN.*` commands, and Redis' own, on the same tubes.
 
+use phean::broker::{Name, Role, Wait};
+use phean::codec::rewrite_as_events;
+
 use super::driver::Driver;
 use super::world::{Op, Place};
 
@@ -149,4 +152,62 @@ fn a_job_that_was_held_where_it_is_no_longer_is_found_where_it_is() {
     assert_eq!(driver.say(c, "peek 1\nkick-job 1"), "FOUND 1 1\nx\nNOT_FOUND\n");
     assert_eq!(driver.stat(c, "stats-job 1", "tube"), "\"copy\"");
     assert_eq!(driver.say(c, "delete 1"), "DELETED\n");
+}
+
+/// The other door knows names that have no place in a list of this one.
+#[test]
+fn names_that_cannot_be_said_here_are_not_listed_and_quoted_elsewhere() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    assert_eq!(driver.phean("PUT a\n-\"b\\ x"), "1");
+    assert_eq!(driver.say(c, "list-tubes"), "OK 14\n---\n- default\n\n");
+    assert_eq!(driver.stat(c, "stats-job 1", "tube"), r#""a\x0a-\"b\\""#);
+}
+
+/// Many wait, and many delayed jobs are due: a step of one command or tick does a slice of it.
+#[test]
+fn a_slice_is_a_slice_though_many_wait() {
+    for by_command in [false, true] {
+        let mut driver = Driver::new();
+        driver.phean(&format!("MPUT t 10000 {} DELAY 5", vec!["x"; 10_000].join(" ")));
+        for client in 0..10_000 {
+            driver.server.broker.wait(wait(client, driver.now_ms + 1_000_000));
+        }
+        driver.now_ms += 5_100;
+        driver.server.world.state.borrow_mut().now_ms = driver.now_ms;
+        let before = driver.server.broker.totals().reserves;
+        if by_command {
+            driver.phean_only("BURY t 99999");
+        } else {
+            driver.server.broker.tick(&mut driver.server.world, driver.now_ms);
+        }
+        let reserved = driver.server.broker.totals().reserves - before;
+        assert!((1..=512).contains(&reserved), "{reserved} reserved in one step");
+    }
+}
+
+fn wait(client: u64, until_ms: u64) -> Wait {
+    let names = vec![Name::from(&b"t"[..])];
+    let barred = Vec::new();
+    Wait { db: 0, names, wide: None, barred, count: None, ttr_ms: None, bound: false, client, until_ms }
+}
+
+/// An append-only file of events alone, as a rewrite without a preamble leaves it, is loaded while the port is open.
+#[test]
+fn jobs_of_a_copy_are_found_after_a_file_of_events_was_loaded() {
+    let mut driver = Driver::new();
+    driver.phean("PUT t1 x");
+    driver.redis(&Op::Copy(place("t1"), place("t2")));
+    let keys = driver.server.world.state.borrow().keys.clone();
+    let mut driver = Driver::new();
+    driver.server.broker.set_role(Role::Follower, 0);
+    for (place, tube, _) in keys.tubes() {
+        let mut events = Vec::new();
+        rewrite_as_events(tube, |event| events.push(event.to_vec()));
+        events.into_iter().for_each(|event| driver.server.follow(&Op::Apply(place, event), driver.now_ms));
+    }
+    driver.server.broker.loaded(&mut driver.server.world);
+    driver.server.broker.set_role(Role::Primary, 0);
+    let c = driver.connect();
+    assert_eq!(driver.say(c, "delete 1\ndelete 1\ndelete 1"), "DELETED\nDELETED\nNOT_FOUND\n");
 }

@@ -60,7 +60,8 @@ impl PortIndex {
         }
         match change {
             Change::Put { id, .. } => self.note(name, *id, had_jobs),
-            Change::Restore(job) => self.note(name, job.id, had_jobs),
+            // Another tube may have had this id first; then this one is asked until all of its jobs are noted.
+            Change::Restore(job) if !self.whereabouts.offer(name, job.id) => self.whereabouts.arrived(name),
             Change::Delete { id } => self.whereabouts.deleted(name, *id),
             _ => {}
         }
