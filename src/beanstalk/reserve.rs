@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::broker::{Access, Key, Name, Wait, World};
 use crate::queue::decide;
-use crate::queue::{DURATION_MAX_MS, Order};
+use crate::queue::{DURATION_MAX_MS, Order, is_over};
 
 use super::answer::{Answer, DEADLINE_SOON, INTERNAL_ERROR, TIMED_OUT};
 use super::gates::{Gates, Trouble};
@@ -123,7 +123,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
             let Ok(key) = self.world.open(db, name, Access::Look) else { continue };
             let tube = key.tube();
             let deadline_ms = tube.and_then(|tube| tube.next_deadline_ms(linger_ms));
-            if deadline_ms.is_some_and(|at_ms| at_ms <= now_ms)
+            if deadline_ms.is_some_and(|at_ms| is_over(at_ms, now_ms))
                 || tube.is_some() && self.broker.waiting_on(db, name) > 0
             {
                 overdue.push(name);

@@ -11,8 +11,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::queue::Reservation;
 use crate::queue::decide::Worker;
+use crate::queue::{Reservation, is_over};
 
 use super::deliver::Copied;
 use super::names::Name;
@@ -355,7 +355,7 @@ impl Line {
 
     /// A waiter whose time is over.
     pub fn next_over(&self, now_ms: u64) -> Option<u64> {
-        self.ends.first().filter(|(until_ms, _)| *until_ms <= now_ms).map(|(_, number)| number)
+        self.ends.first().filter(|(until_ms, _)| is_over(*until_ms, now_ms)).map(|(_, number)| number)
     }
 }
 

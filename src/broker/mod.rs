@@ -54,7 +54,7 @@ pub use watched::Watched;
 pub use world::{Access, End, Key, Kind, Kinds, News, Record, World, WrongType};
 
 use crate::queue::decide::Retry;
-use crate::queue::{Counts, ID_MAX, Totals};
+use crate::queue::{Counts, ID_MAX, Totals, over_ms};
 use give_backs::{GiveBack, GiveBacks};
 use line::Line;
 use names::Names;
@@ -282,12 +282,12 @@ impl Broker {
         }
         let wait = self.line.next_ms();
         if self.role != Role::Primary {
-            return wait;
+            return wait.map(over_ms);
         }
         if self.is_due_at_once() {
             return Some(0);
         }
-        [wait, self.names.next_ms()].into_iter().flatten().min()
+        [wait, self.names.next_ms()].into_iter().flatten().min().map(over_ms)
     }
 
     /// Whether the next tick may be due sooner than when this was last asked.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::queue::Counts;
+use crate::queue::{Counts, is_over};
 
 /// A tube's name.
 pub type Name = Rc<[u8]>;
@@ -147,7 +147,7 @@ impl Names {
     /// again. Costs a look at each database.
     pub fn take_due(&mut self, now_ms: u64) -> Option<(u32, Name)> {
         let first_ms =
-            |db: &Db| db.deadlines.first().map(|(at_ms, _)| *at_ms).filter(|at_ms| *at_ms <= now_ms);
+            |db: &Db| db.deadlines.first().map(|(at_ms, _)| *at_ms).filter(|at_ms| is_over(*at_ms, now_ms));
         let due = self.dbs.iter_mut().filter_map(|(index, db)| Some((first_ms(db)?, index, db)));
         let (_, index, db) = due.min_by_key(|(at_ms, ..)| *at_ms)?;
         let (_, name) = db.deadlines.pop_first()?;

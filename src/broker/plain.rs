@@ -5,7 +5,7 @@
 use std::hint::cold_path;
 
 use crate::codec;
-use crate::queue::Change;
+use crate::queue::{Change, is_over};
 
 use super::step::{is_nearer, kinds, may_bring_nearer};
 use super::{Broker, Key, Record, Role, World};
@@ -22,7 +22,7 @@ impl Broker {
             && self.unseen.is_empty()
             && self.settings.linger_ms > 0;
         let key = if is_plain { world.open_at_hand(db, name) } else { None };
-        key.filter(|key| key.tube().is_some_and(|tube| tube.due_ms() > now_ms))
+        key.filter(|key| key.tube().is_some_and(|tube| !is_over(tube.due_ms(), now_ms)))
     }
 
     /// Makes a change that was decided on a tube that was [opened](Broker::open_plain) for it.

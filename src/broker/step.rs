@@ -13,7 +13,7 @@ use std::hint::cold_path;
 
 use crate::codec;
 use crate::queue::decide;
-use crate::queue::{Change, Handle, Invalid, State, Then, Tube, Why};
+use crate::queue::{Change, Handle, Invalid, State, Then, Tube, Why, is_over};
 
 use super::line::Grant;
 use super::names::Name;
@@ -152,7 +152,7 @@ impl<'a, W: World> Step<'a, W> {
     #[inline(always)]
     fn begin(&mut self) {
         self.look_around();
-        if self.due_ms <= self.now_ms {
+        if is_over(self.due_ms, self.now_ms) {
             self.end_overdue();
         }
         // Whoever waits comes before the client whose command found the jobs ready.
@@ -194,7 +194,7 @@ impl<'a, W: World> Step<'a, W> {
     /// due that one slice did not come to them.
     #[inline]
     pub fn end_overdue_of(&mut self, ids: impl IntoIterator<Item = u64>) {
-        let is_due = self.key.tube().is_some_and(|tube| tube.due_ms() <= self.now_ms);
+        let is_due = self.key.tube().is_some_and(|tube| is_over(tube.due_ms(), self.now_ms));
         if is_due && self.broker.role == Role::Primary {
             cold_path();
             ids.into_iter().for_each(|id| self.end_overdue_one(id));
@@ -405,7 +405,7 @@ impl<'a, W: World> Step<'a, W> {
             return;
         }
         // An idle tube that somebody waits on stays: look again when it could go next.
-        let stays = look_up && deadline_ms <= self.now_ms && tube.counts().all() == 0;
+        let stays = look_up && is_over(deadline_ms, self.now_ms) && tube.counts().all() == 0;
         let at_ms = if stays { self.now_ms.saturating_add(linger_ms.max(1_000)) } else { deadline_ms };
         self.broker.names.attend(self.db, self.name, at_ms);
     }

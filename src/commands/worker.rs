@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::broker::{Access, Broker, Key, Name, Step, Wait, World};
 use crate::queue::decide::{self, Release, Worker};
-use crate::queue::{Change, Held, Job, Order, State};
+use crate::queue::{Change, Held, Job, Order, State, is_over};
 
 use super::args::{INTEGER_MAX, Keyword, Options};
 use super::error::CommandError;
@@ -235,7 +235,7 @@ fn end_overdue<W: World, R: Reply>(call: &mut Call<'_, W, R>, tubes: &[&[u8]]) -
     for name in tubes {
         let key = call.world.open(call.db, name, Access::Look)?;
         let deadline_ms = key.tube().and_then(|tube| tube.next_deadline_ms(linger_ms));
-        let is_overdue = deadline_ms.is_some_and(|deadline_ms| deadline_ms <= call.now_ms);
+        let is_overdue = deadline_ms.is_some_and(|deadline_ms| is_over(deadline_ms, call.now_ms));
         let is_waited_on = key.tube().is_some() && call.broker.waiting_on(call.db, name) > 0;
         if is_overdue || is_waited_on {
             overdue.push(name);

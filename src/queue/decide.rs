@@ -4,7 +4,7 @@
 use super::event::{Change, Then, Why};
 use super::job::{Handle, Job, Reservation, State};
 use super::jobs::Order;
-use super::time::U48_MAX;
+use super::time::{U48_MAX, is_over};
 use super::tube::Tube;
 
 /// What becomes of jobs that go back.
@@ -42,7 +42,7 @@ impl Worker {
 pub fn named(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Job<'_>> {
     let job = tube.job(handle.id)?;
     match handle.n {
-        Some(n) => job.reservation.is_some_and(|r| r.n == n && r.deadline_ms > now_ms).then_some(job),
+        Some(n) => job.reservation.is_some_and(|r| r.n == n && !is_over(r.deadline_ms, now_ms)).then_some(job),
         None => Some(job),
     }
 }
@@ -61,7 +61,7 @@ fn is_named(tube: &Tube, handle: Handle, now_ms: u64) -> bool {
 
 /// The reservation that a handle names.
 fn reservation(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Reservation> {
-    let holds = |r: &Reservation| handle.n.is_none_or(|n| r.n == n && r.deadline_ms > now_ms);
+    let holds = |r: &Reservation| handle.n.is_none_or(|n| r.n == n && !is_over(r.deadline_ms, now_ms));
     tube.reservation(handle.id).filter(holds)
 }
 
@@ -195,7 +195,7 @@ pub fn due(tube: &Tube, now_ms: u64, retry: Retry) -> Option<Change<'static>> {
     let timeout = tube.jobs.first_key(Order::Deadline);
     let resumption = tube.pause_ends_ms();
     let first = promotion.min(timeout).min(resumption);
-    if first > now_ms {
+    if !is_over(first, now_ms) {
         None
     } else if first == resumption {
         Some(Change::Resume)
@@ -208,7 +208,7 @@ pub fn due(tube: &Tube, now_ms: u64, retry: Retry) -> Option<Change<'static>> {
 
 /// The promotion that is due at this time, whatever else is.
 pub fn due_promotion(tube: &Tube, now_ms: u64) -> Option<Change<'static>> {
-    let is_due = tube.jobs.first_key(Order::Delayed) <= now_ms;
+    let is_due = is_over(tube.jobs.first_key(Order::Delayed), now_ms);
     is_due.then(|| tube.first(Order::Delayed).map(|job| Change::Promote { id: job.id })).flatten()
 }
 
@@ -216,8 +216,8 @@ pub fn due_promotion(tube: &Tube, now_ms: u64) -> Option<Change<'static>> {
 pub fn due_of(tube: &Tube, id: u64, now_ms: u64, retry: Retry) -> Option<Change<'static>> {
     let job = tube.job(id)?;
     match (job.state, job.reservation) {
-        (State::Delayed, _) if job.timing.at <= now_ms => Some(Change::Promote { id }),
-        (State::Reserved, Some(reservation)) if reservation.deadline_ms <= now_ms => {
+        (State::Delayed, _) if is_over(job.timing.at, now_ms) => Some(Change::Promote { id }),
+        (State::Reserved, Some(reservation)) if is_over(reservation.deadline_ms, now_ms) => {
             Some(send_back(&job, Why::TimedOut, None, None, retry))
         }
         _ => None,
@@ -226,6 +226,8 @@ pub fn due_of(tube: &Tube, id: u64, now_ms: u64, retry: Retry) -> Option<Change<
 
 /// Takes the tube away once it has been idle for `linger_ms`.
 pub fn remove(tube: &Tube, now_ms: u64, linger_ms: u64) -> Option<Change<'static>> {
-    let is_over = tube.header.used_at_ms.saturating_add(linger_ms) <= now_ms;
-    (tube.is_idle() && is_over).then_some(Change::Remove)
+    let until_ms = tube.header.used_at_ms.saturating_add(linger_ms);
+    // Where tubes do not linger, they go at once.
+    let is_for_long = is_over(until_ms, now_ms) || linger_ms == 0 && until_ms == now_ms;
+    (tube.is_idle() && is_for_long).then_some(Change::Remove)
 }

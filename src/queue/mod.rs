@@ -58,5 +58,5 @@ pub use job::{Handle, Held, History, ID_MAX, Job, Reservation, State, Timing};
 pub use jobs::{Counts, Order};
 pub use restore::Restore;
 pub use segment::Chunk;
-pub use time::{DURATION_MAX_MS, TIME_MAX_MS};
+pub use time::{DURATION_MAX_MS, TIME_MAX_MS, is_over, over_ms};
 pub use tube::{Header, Totals, Trash, Tube};

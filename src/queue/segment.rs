@@ -31,7 +31,7 @@ pub(super) use room::FEW;
 use super::event::States;
 use super::job::{Held, History, Job, Reservation, State, Timing};
 use super::jobs::{ORDERS, Order};
-use super::time::U48;
+use super::time::{U48, is_over};
 use alike::Alike;
 use packed::{PackedReservation, PackedTiming};
 use rare::Rare;
@@ -371,7 +371,7 @@ impl Segment {
     /// Whether the reservation `n` of the job in `slot` holds at `now_ms`.
     #[inline]
     pub(super) fn is_held(&self, slot: usize, n: u64, now_ms: u64) -> bool {
-        self.reservations.get(slot).is_some_and(|r| r.n.get() == n && r.deadline_ms.get() > now_ms)
+        self.reservations.get(slot).is_some_and(|r| r.n.get() == n && !is_over(r.deadline_ms.get(), now_ms))
     }
 
     /// The reservation of the job in `slot`, if it is reserved.

@@ -8,6 +8,19 @@ pub const TIME_MAX_MS: u64 = 1 << 47;
 /// The longest duration, in milliseconds: beanstalkd's 4294967295 seconds.
 pub const DURATION_MAX_MS: u64 = 4_294_967_295_000;
 
+/// Whether a time is over. What was to last until then began within a millisecond, not at its beginning, so that it is
+/// not over before the same millisecond is: nothing ends early, by less than a millisecond even.
+#[inline]
+pub const fn is_over(at_ms: u64, now_ms: u64) -> bool {
+    at_ms < now_ms
+}
+
+/// When a time is [over](is_over).
+#[inline]
+pub const fn over_ms(at_ms: u64) -> u64 {
+    at_ms.saturating_add(1)
+}
+
 /// An integer below 2^48 in six bytes, with no alignment: times, durations and lease numbers are stored so.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct U48([u8; 6]);

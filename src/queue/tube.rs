@@ -8,7 +8,7 @@ use super::event::{Change, Why};
 use super::job::{Held, Job, Reservation, State};
 use super::jobs::{Counts, Jobs, Order};
 use super::segment::{Chunk, NO_KEY};
-use super::time::U48_MAX;
+use super::time::{U48_MAX, is_over};
 
 /// How often things happened. Every number counts jobs: a command for several jobs counts several times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,7 +209,7 @@ impl Tube {
 
     /// Whether reserve takes nothing from the tube at this time.
     pub fn is_paused(&self, now_ms: u64) -> bool {
-        self.header.paused_until_ms > now_ms
+        self.header.paused_until_ms > 0 && !is_over(self.header.paused_until_ms, now_ms)
     }
 
     /// How long the tube is still paused, in milliseconds.

@@ -116,7 +116,7 @@ impl Model {
     }
 
     pub fn is_paused(&self, now_ms: u64) -> bool {
-        now_ms < self.paused_until_ms
+        self.paused_until_ms > 0 && now_ms <= self.paused_until_ms
     }
 
     pub fn is_idle(&self) -> bool {
@@ -138,7 +138,7 @@ impl Model {
 
     /// Everything that is due and could come next: the most overdue ones.
     pub fn due(&self, now_ms: u64) -> Vec<Due> {
-        let Some(at_ms) = self.next_deadline_ms(0).filter(|at_ms| *at_ms <= now_ms && !self.is_idle()) else {
+        let Some(at_ms) = self.next_deadline_ms(0).filter(|at_ms| *at_ms < now_ms && !self.is_idle()) else {
             return Vec::new();
         };
         let resume = (self.paused_until_ms == at_ms).then_some(Due::Resume);
@@ -157,7 +157,7 @@ impl Model {
         match (self.jobs.get(&handle.id), handle.n) {
             (None, _) => false,
             (Some(_), None) => true,
-            (Some(job), Some(n)) => job.held().is_some_and(|held| held.n == n && now_ms < held.deadline_ms),
+            (Some(job), Some(n)) => job.held().is_some_and(|held| held.n == n && now_ms <= held.deadline_ms),
         }
     }
 

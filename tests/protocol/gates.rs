@@ -43,7 +43,7 @@ fn a_wait_goes_on_while_nothing_may_be_written() {
     let c = driver.connect();
     driver.say(c, "reserve-with-timeout 2");
     driver.host.refusal = Some(Refusal::NotNow);
-    driver.pass(2_000);
+    driver.pass(2_001);
     assert_eq!(driver.read(c), "TIMED_OUT\r\n");
 }
 

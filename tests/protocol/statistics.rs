@@ -33,7 +33,7 @@ fn the_servers_statistics() {
     driver
         .say(b, "list-tubes\nlist-tube-used\nlist-tubes-watched\nstats-job 1\nstats-tube t\npause-tube t 0");
     driver.say(b, "put\nput x\ndelete x\nreserve-with-timeout x\nstats-tube ,");
-    driver.pass(1_000);
+    driver.pass(1_001);
     driver.say(c, "watch nothing\nignore default\nreserve-with-timeout 100");
     let d = driver.connect();
     driver.close(d);

@@ -93,7 +93,7 @@ fn a_paused_tube_gives_out_nothing() {
     assert_eq!(driver.stat(a, "stats-tube default", "pause-time-left"), "2");
     driver.pass(2_999);
     assert_eq!(driver.read(b), "");
-    driver.pass(1);
+    driver.pass(2);
     assert_eq!(driver.read(b), "RESERVED 1 1\r\nx\r\n");
     assert_eq!(driver.stat(a, "stats-tube default", "pause"), "0");
 }

@@ -37,7 +37,7 @@ fn a_wait_times_out() {
     assert_eq!(driver.stat_of_other("current-waiting"), "1");
     driver.pass(1_999);
     assert_eq!(driver.read(c), "");
-    driver.pass(1);
+    driver.pass(2);
     assert_eq!(driver.read(c), "TIMED_OUT\r\n");
     assert_eq!(driver.stat_of_other("current-waiting"), "0");
     assert_eq!(driver.say(c, "reserve-with-timeout 0"), "TIMED_OUT\n");
@@ -77,10 +77,10 @@ fn a_margin_ends_the_wait_when_it_comes() {
     assert_eq!(driver.say(c, "reserve\nreserve-with-timeout 60"), "RESERVED 1 1\nx\n");
     driver.pass(1_999);
     assert_eq!(driver.read(c), "");
-    driver.pass(1);
+    driver.pass(2);
     assert_eq!(driver.read(c), "DEADLINE_SOON\r\n");
     assert_eq!(driver.say(c, "touch 1\nreserve-with-timeout 1"), "TOUCHED\n");
-    driver.pass(1_000);
+    driver.pass(1_001);
     assert_eq!(driver.read(c), "TIMED_OUT\r\n");
 }
 
@@ -109,7 +109,7 @@ fn a_margin_whose_job_somebody_else_deleted_does_not_end_the_wait() {
     assert_eq!(driver.phean("DELETE default 1"), "1");
     driver.pass(4_999);
     assert_eq!(driver.read(c), "");
-    driver.pass(1);
+    driver.pass(2);
     assert_eq!(driver.read(c), "TIMED_OUT\r\n");
 }
 

@@ -331,7 +331,7 @@ impl Auditor {
                     }
                     State::Delayed => {
                         let asked = deed.is(&[Verb::Delay, Verb::ReserveJob]) && named;
-                        old.timing.at <= now_ms || kicked || asked
+                        old.timing.at < now_ms || kicked || asked
                     }
                     State::Buried => {
                         let asked = deed.is(&[Verb::Delay, Verb::ReserveJob]) && named;
@@ -387,7 +387,7 @@ impl Auditor {
         let timed_out = is.timeouts > was.timeouts;
         let counts = if timed_out {
             assert_eq!(is.timeouts, was.timeouts + 1);
-            assert!(r.deadline_ms <= now_ms, "job {id} timed out before its time");
+            assert!(r.deadline_ms < now_ms, "job {id} timed out before its time");
             let retry = look.settings.retry;
             if deed.is_tick {
                 let buried = retry.count.is_some_and(|limit| old.attempt() > limit);
@@ -405,7 +405,7 @@ impl Auditor {
             true
         } else {
             // Its time was over before its waiter was told, or its worker is gone.
-            let (lease, is_over) = (&self.leases[&(birth, id, n)], r.deadline_ms <= self.latest_ms);
+            let (lease, is_over) = (&self.leases[&(birth, id, n)], r.deadline_ms < self.latest_ms);
             let unheard_of = is_over && !lease.is_told;
             let goes_back = unheard_of || is_over && lease.is_adopted || self.goes_back((birth, id, n));
             assert!(goes_back, "job {id} was taken from its worker");
@@ -458,9 +458,9 @@ impl Auditor {
         for handle in &deed.handles {
             let job = tube.job(handle.id);
             let accepted = match (handle.n, job) {
-                _ if used.contains(&handle.id) => deed.is(&[Verb::Touch]) && handle.n.is_none(),
+                _ if used.contains(&handle.id) => false,
                 (Some(n), _) => match self.leases.get(&(birth, handle.id, n)) {
-                    Some(lease) => lease.is_live && lease.deadline_ms > now_ms,
+                    Some(lease) => lease.is_live && lease.deadline_ms >= now_ms,
                     // A number that was guessed may be the one that somebody gets who waits.
                     None if !line.is_empty() && n >= now_ms => return None,
                     None => false,
@@ -468,14 +468,14 @@ impl Auditor {
                 (None, None) => false,
                 (None, Some(_)) if deed.is(&[Verb::Delete]) => true,
                 (None, Some(job)) => match job.reservation {
-                    Some(r) if r.deadline_ms > now_ms => true,
+                    Some(r) if r.deadline_ms >= now_ms => true,
                     Some(_) => return None,
                     None if !line.is_empty() => return None,
                     None => false,
                 },
             };
             count += u64::from(accepted);
-            if accepted && (!deed.is(&[Verb::Touch]) || deed.for_ms == Some(0)) {
+            if accepted && !deed.is(&[Verb::Touch]) {
                 used.insert(handle.id);
             }
         }
@@ -531,7 +531,7 @@ impl Auditor {
     pub fn check_settled(&mut self, now_ms: u64) {
         for key in &self.live {
             let lease = self.leases[key];
-            assert!(lease.is_told || lease.deadline_ms <= now_ms, "nobody was told of the lease {key:?}");
+            assert!(lease.is_told || lease.deadline_ms < now_ms, "nobody was told of the lease {key:?}");
         }
         let left: Vec<&LeaseKey> = self.due_back.iter().collect();
         assert!(left.is_empty(), "the leases {left:?} did not go back");
@@ -545,7 +545,7 @@ impl Auditor {
 
     /// Whether the time of this reservation is over.
     pub fn is_over(&self, key: LeaseKey, now_ms: u64) -> bool {
-        self.leases.get(&key).is_none_or(|lease| lease.deadline_ms <= now_ms)
+        self.leases.get(&key).is_none_or(|lease| lease.deadline_ms < now_ms)
     }
 
     /// Whether no reservation is about to go back.
@@ -557,7 +557,7 @@ impl Auditor {
 /// Whether something happens to this job by itself now.
 fn is_due(job: &Job<'_>, now_ms: u64) -> bool {
     match job.reservation {
-        Some(reservation) => reservation.deadline_ms <= now_ms,
-        None => job.state == State::Delayed && job.timing.at <= now_ms,
+        Some(reservation) => reservation.deadline_ms < now_ms,
+        None => job.state == State::Delayed && job.timing.at < now_ms,
     }
 }

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use phean::broker::{News, Role, Settings, Slices, Ticked};
 use phean::commands::Verb;
-use phean::queue::State;
 use phean::queue::decide::Retry;
+use phean::queue::{State, over_ms};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -355,7 +355,7 @@ impl Simulation {
         self.note(format_args!("client {} is told {end:?}", wait.client));
         match end {
             Ended::TimedOut => {
-                assert!(wait.until_ms <= self.now_ms, "a wait ended before its time");
+                assert!(wait.until_ms < self.now_ms, "a wait ended before its time");
                 let untold = self.auditor.untold(wait.client);
                 let goes_back = |key: &LeaseKey| self.auditor.goes_back(*key);
                 assert!(untold.iter().all(goes_back), "a wait ended though {untold:?} was granted");
@@ -413,9 +413,11 @@ impl Simulation {
     pub fn tick(&mut self) -> Ticked {
         let keys = self.keys();
         let linger_ms = self.primary.broker.settings.linger_ms;
+        // Where idle tubes do not linger, they go at once.
+        let until_ms = if linger_ms == 0 { self.now_ms + 1 } else { self.now_ms };
         let is_quiet = keys
             .tubes()
-            .all(|(_, tube, _)| tube.next_deadline_ms(linger_ms).is_none_or(|at_ms| at_ms > self.now_ms))
+            .all(|(_, tube, _)| tube.next_deadline_ms(linger_ms).is_none_or(|at_ms| at_ms >= until_ms))
             && self.auditor.is_quiet()
             && self.line().is_empty()
             && keys.0.values().all(|entry| entry.expires_at_ms.is_none());
@@ -476,9 +478,9 @@ impl Simulation {
         self.auditor.check_settled(self.now_ms);
         let keys = self.keys();
         let due_at_ms = self.due_at_ms(&keys);
-        assert!(due_at_ms.is_none_or(|at_ms| at_ms > self.now_ms), "something was due and did not happen");
+        assert!(due_at_ms.is_none_or(|at_ms| over_ms(at_ms) > self.now_ms), "something was due and did not happen");
         for standing in self.line() {
-            assert!(standing.until_ms > self.now_ms, "{standing:?} waits for too long");
+            assert!(standing.until_ms >= self.now_ms, "{standing:?} waits for too long");
             for place in &standing.places {
                 let Some((tube, _)) = keys.tube(*place) else { continue };
                 let expires_at_ms = keys.0.get(place).and_then(|entry| entry.expires_at_ms);
@@ -542,7 +544,7 @@ impl Simulation {
         if let Some(due_at_ms) = self.due_at_ms(&keys) {
             let next_ms = self.primary.broker.next_tick_ms();
             assert!(
-                next_ms.is_some_and(|next_ms| next_ms <= due_at_ms),
+                next_ms.is_some_and(|next_ms| next_ms <= over_ms(due_at_ms)),
                 "the next tick is at {next_ms:?}, and something is due at {due_at_ms}"
             );
         }

@@ -91,7 +91,7 @@ fn a_delayed_job_in_a_tube_kept_for_a_waiter_is_promoted_in_time() {
     story.send(2, "RESERVE a TIMEOUT 100");
     assert!(story.until(NOW_MS + 1_500).is_empty());
     story.send(1, "PUT a y DELAY 0.25");
-    assert_eq!(story.until(NOW_MS + 1_750), [(1, 1)]);
+    assert_eq!(story.until(NOW_MS + 1_751), [(1, 1)]);
 }
 
 /// The same with a job that was handed to the waiter: its time to run was over up to an hour late.
@@ -104,7 +104,7 @@ fn a_reservation_in_a_tube_kept_for_a_waiter_times_out_in_time() {
     assert!(story.until(NOW_MS + 1_500).is_empty());
     story.send(1, "PUT a y TTR 0.25");
     assert_eq!(story.until(NOW_MS + 1_500), [(1, 1)]);
-    story.until(NOW_MS + 1_750);
+    story.until(NOW_MS + 1_751);
     assert_eq!(story.ready(b"a"), 1);
 }
 
@@ -116,9 +116,9 @@ fn who_waits_comes_before_who_finds_a_due_job() {
         let mut story = Story::begin();
         story.send(1, "PUT a x DELAY 0.25");
         story.send(2, "RESERVE a TIMEOUT 100");
-        story.now_ms += 250;
+        story.now_ms += 251;
         assert_eq!(story.send(3, line), Some(Answer::Null), "{line}");
-        assert_eq!(story.until(NOW_MS + 250), [(1, 1)]);
+        assert_eq!(story.until(NOW_MS + 251), [(1, 1)]);
     }
 }
 
@@ -164,7 +164,7 @@ fn a_tube_that_appears_and_changes_its_database_is_known() {
     story.execute(&Op::Swap(0, 1));
     story.until(NOW_MS);
     assert_eq!(story.server.broker.tubes_from(1, b"").count(), 1);
-    assert_eq!(story.server.broker.next_tick_ms(), Some(NOW_MS + 250));
+    assert_eq!(story.server.broker.next_tick_ms(), Some(NOW_MS + 251));
 }
 
 /// What was to be done at once was noted down for the present time. When the clock stepped back at that moment, it
@@ -192,7 +192,7 @@ fn what_a_server_owed_in_an_earlier_life_is_forgotten() {
     story.server.broker.set_role(Role::Primary, NOW_MS * 1000);
     story.until(NOW_MS);
     assert_eq!(story.ready(b"a"), 0);
-    story.until(NOW_MS + 60_000);
+    story.until(NOW_MS + 60_001);
     assert_eq!(story.ready(b"a"), 1);
 }
 
@@ -206,7 +206,7 @@ fn an_attempt_counts_once_its_worker_was_told() {
     story.send(1, "RELEASE a 1");
     let reply = story.send(3, "RESERVE a TTR 0.001").expect("a reply");
     assert_eq!(reply.array()[3].integer(), 2);
-    story.now_ms += 1;
+    story.now_ms += 2;
     let reply = story.send(3, "RESERVE a").expect("a reply");
     assert_eq!(reply.array()[3].integer(), 3);
 }
@@ -229,10 +229,10 @@ fn a_tube_that_was_out_of_sight_when_it_was_heard_of_is_known_once_it_is_used() 
     story.until(NOW_MS + 50);
     story.send(1, "RESERVE b TTR 0.025");
     assert_eq!((story.server.broker.tubes(), story.server.broker.jobs().all()), (1, 2));
-    story.until(NOW_MS + 75);
+    story.until(NOW_MS + 76);
     assert_eq!(story.ready(b"b"), 2);
     story.execute(&Op::Del(b));
-    story.until(NOW_MS + 75);
+    story.until(NOW_MS + 76);
     assert_eq!((story.server.broker.tubes(), story.server.broker.jobs().all()), (0, 0));
 }
 
@@ -248,13 +248,13 @@ fn a_worker_is_not_told_of_what_a_copied_tube_holds_for_another() {
     story.until(NOW_MS);
     story.send(2, "RESERVE a TIMEOUT 100");
     story.send(3, "RESERVE b TIMEOUT 100");
-    story.now_ms += 250;
+    story.now_ms += 251;
     story.server.broker.tick(&mut story.server.world, story.now_ms);
     story.execute(&Op::Del(b));
     story.execute(&Op::Copy(a, b));
-    assert_eq!(story.until(NOW_MS + 250), [(1, 1)]);
+    assert_eq!(story.until(NOW_MS + 251), [(1, 1)]);
     story.send(1, "PUT b y");
-    assert_eq!(story.until(NOW_MS + 250), [(2, 1)]);
+    assert_eq!(story.until(NOW_MS + 251), [(2, 1)]);
 }
 
 /// More was overdue in a tube than one slice takes. `PHEAN.MRESERVE` chose from what the first slice had made ready; then
@@ -302,12 +302,12 @@ fn what_goes_back_is_what_its_own_worker_held() {
     story.until(NOW_MS);
     story.send(2, "MRESERVE 2 a c TIMEOUT 100");
     story.send(3, "RESERVE b TIMEOUT 100");
-    story.now_ms += 250;
+    story.now_ms += 251;
     story.server.broker.tick(&mut story.server.world, story.now_ms);
     story.execute(&Op::Rename(a, b));
     story.execute(&Op::Rename(b, c));
     story.hear(News::Left { waiter: 2 });
-    assert_eq!(story.until(NOW_MS + 250), [(1, 1)]);
+    assert_eq!(story.until(NOW_MS + 251), [(1, 1)]);
     assert_eq!(story.jobs(b"c", State::Reserved), 1, "client 2 holds it");
 }
 

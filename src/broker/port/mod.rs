@@ -9,7 +9,7 @@ mod whereabouts;
 use std::rc::Rc;
 
 use crate::queue::decide::Worker;
-use crate::queue::{Change, Counts, ID_MAX, Reservation, Totals, Tube};
+use crate::queue::{Change, Counts, ID_MAX, Reservation, Totals, Tube, is_over};
 
 use heads::Heads;
 pub use life::DEFAULT;
@@ -399,7 +399,7 @@ impl Broker {
             let db = self.names.db_of(held.uid);
             let reservation = db.and_then(|db| reservation(world, db, client, &held));
             match reservation.map(|reservation| reservation.deadline_ms) {
-                Some(deadline_ms) if deadline_ms > now_ms => return Some(Bound { deadline_ms, ..held }),
+                Some(deadline_ms) if !is_over(deadline_ms, now_ms) => return Some(Bound { deadline_ms, ..held }),
                 _ => self.sessions.ended(client, held.uid, &held.name, held.id),
             }
         }
@@ -444,7 +444,7 @@ impl Broker {
             return;
         }
         for _ in 0..self.settings.slices.tubes {
-            if self.names.next_ms().is_none_or(|at_ms| at_ms > now_ms)
+            if self.names.next_ms().is_none_or(|at_ms| !is_over(at_ms, now_ms))
                 || self.attend_next(world, now_ms).is_none()
             {
                 break;
