@@ -75,7 +75,8 @@ impl Broker {
             // A copy of another tube may be where the job was, with the same ids, and with lease numbers of the same
             // millisecond; but not with the same worker.
             let worker = wait.worker().kept();
-            let is_its = |job: &Held<'_>, at_ms: u64| job.worker == worker && !is_over(job.deadline_ms, at_ms);
+            let is_its =
+                |job: &Held<'_>, at_ms: u64| job.worker == worker && !is_over(job.deadline_ms, at_ms);
             let held = |(id, n): &(u64, u64), at_ms: u64| {
                 tube?.held(*id).filter(|job| job.n == *n && is_its(job, at_ms))
             };

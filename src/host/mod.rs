@@ -27,6 +27,7 @@ mod command;
 mod config;
 mod datatype;
 mod events;
+mod fine;
 mod found;
 mod guard;
 mod info;
@@ -119,6 +120,7 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     events::make_own_context(ctx);
     state::enter(|state| {
         state.broker.set_role(state::role(ctx), 0);
+        state.timer.prepare();
         state.open_port(ctx);
     });
     events::warn_of_eviction(ctx);

@@ -1,9 +1,13 @@
-//! One module timer, at the time of the broker's next tick.
+//! One module timer, at the time of the broker's next tick, and a [finer one](super::fine) for the last millisecond.
 
 use crate::broker::Ticked;
 
+use std::ffi::{c_int, c_void};
+
 use super::api::{self, Ctx, RedisModuleCtx};
 use super::clock::{now_ms, until_us};
+use super::events;
+use super::fine::FineTimer;
 use super::guard::guard;
 use super::state::{self, State};
 use super::world::RedisWorld;
@@ -24,12 +28,34 @@ const OVERDUE_MS: u64 = 50;
 /// The timer.
 #[derive(Default)]
 pub(super) struct Timer {
-    /// The timer's id, and when it fires (Unix ms).
-    armed: Option<(u64, u64)>,
+    /// What fires, and when (Unix ms).
+    armed: Option<(Armed, u64)>,
+    fine: Option<FineTimer>,
     /// Whether the event loop is between its last look at timers and its sleep.
     pub(super) about_to_sleep: bool,
     /// Not before this (Unix ms), because changes are not allowed; 0 if they are.
     not_before_ms: u64,
+}
+
+/// What fires next.
+#[derive(Clone, Copy)]
+enum Armed {
+    /// The module timer of this id.
+    Module(u64),
+    /// The finer one.
+    Fine,
+}
+
+impl Timer {
+    /// Makes what it needs of the system, once. Without it, the module timer alone does.
+    pub(super) fn prepare(&mut self) {
+        self.fine = FineTimer::new(on_fine);
+    }
+
+    /// Has the finer timer fire in so many microseconds, if that is not too long for it; `false` if the module timer must.
+    fn set_fine(&self, left_us: u64) -> bool {
+        (1..1_000).contains(&left_us) && self.fine.as_ref().is_some_and(|fine| fine.set(left_us + 1))
+    }
 }
 
 impl State {
@@ -42,11 +68,16 @@ impl State {
             if armed_ms <= at_ms {
                 return;
             }
-            ctx.stop_timer(timer);
+            timer.stop(ctx);
         }
         let at_ms = at_ms.min(now_ms() + LONGEST_MS);
-        let period_ms = period_ms(until_us(at_ms));
-        self.timer.armed = Some((ctx.create_timer(period_ms, Some(on_timer)), at_ms));
+        let left_us = until_us(at_ms);
+        if self.timer.set_fine(left_us) {
+            self.timer.armed = Some((Armed::Fine, at_ms));
+            return;
+        }
+        let period_ms = period_ms(left_us);
+        self.timer.armed = Some((Armed::Module(ctx.create_timer(period_ms, Some(on_timer))), at_ms));
         if self.timer.about_to_sleep && period_ms < LONGEST_SLEEP_MS {
             // The event loop has already decided how long to sleep.
             api::turn_event_loop();
@@ -71,7 +102,7 @@ impl State {
                 || self.timer.not_before_ms > self.not_before_ms())
         {
             self.timer.not_before_ms = self.not_before_ms();
-            ctx.stop_timer(timer);
+            timer.stop(ctx);
             self.timer.armed = None;
             self.arm(ctx);
         }
@@ -90,20 +121,39 @@ impl State {
     }
 }
 
-/// The whole milliseconds after which to look whether something is due in so many microseconds.
-///
-/// Redis counts a timer's milliseconds from now, and sleeps for whole ones from the moment at which it last woke: each
-/// makes up to one too late. So the timer is set to less than one too early, for which the sleep mostly makes up; if
-/// it does not, the timer is set once more, to one millisecond.
+impl Armed {
+    /// It is not to fire. That the finer timer may do so all the same does no harm.
+    fn stop(self, ctx: Ctx) {
+        if let Armed::Module(timer) = self {
+            ctx.stop_timer(timer);
+        }
+    }
+}
+
+/// The whole milliseconds after which to look whether something is due in so many microseconds: less than one too early.
+/// What is left then is a matter of the finer timer or, where there is none, of one more millisecond.
 fn period_ms(left_us: u64) -> u64 {
     if left_us == 0 { 0 } else { (left_us / 1_000).max(1) }
 }
 
-unsafe extern "C" fn on_timer(ctx: *mut RedisModuleCtx, _: *mut std::ffi::c_void) {
+unsafe extern "C" fn on_timer(ctx: *mut RedisModuleCtx, _: *mut c_void) {
     // SAFETY: Redis passed the context to this callback.
     let ctx = unsafe { Ctx::new(ctx) };
     guard((), || {
         state::enter(|state| state.tick(ctx));
+    });
+}
+
+/// The time of the finer timer has come.
+unsafe extern "C" fn on_fine(_: c_int, _: *mut c_void, _: c_int) {
+    guard((), || {
+        state::enter_deaf(|state| {
+            let timer = &mut state.timer;
+            timer.fine.iter().for_each(FineTimer::read);
+            if let (Some((Armed::Fine, at_ms)), Some(ctx)) = (timer.armed, events::own_context()) {
+                timer.armed = Some((Armed::Module(ctx.create_timer(0, Some(on_timer))), at_ms));
+            }
+        });
     });
 }
 

@@ -42,7 +42,9 @@ impl Worker {
 pub fn named(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Job<'_>> {
     let job = tube.job(handle.id)?;
     match handle.n {
-        Some(n) => job.reservation.is_some_and(|r| r.n == n && !is_over(r.deadline_ms, now_ms)).then_some(job),
+        Some(n) => {
+            job.reservation.is_some_and(|r| r.n == n && !is_over(r.deadline_ms, now_ms)).then_some(job)
+        }
         None => Some(job),
     }
 }

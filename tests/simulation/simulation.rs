@@ -478,7 +478,10 @@ impl Simulation {
         self.auditor.check_settled(self.now_ms);
         let keys = self.keys();
         let due_at_ms = self.due_at_ms(&keys);
-        assert!(due_at_ms.is_none_or(|at_ms| over_ms(at_ms) > self.now_ms), "something was due and did not happen");
+        assert!(
+            due_at_ms.is_none_or(|at_ms| over_ms(at_ms) > self.now_ms),
+            "something was due and did not happen"
+        );
         for standing in self.line() {
             assert!(standing.until_ms >= self.now_ms, "{standing:?} waits for too long");
             for place in &standing.places {

@@ -399,7 +399,9 @@ impl Broker {
             let db = self.names.db_of(held.uid);
             let reservation = db.and_then(|db| reservation(world, db, client, &held));
             match reservation.map(|reservation| reservation.deadline_ms) {
-                Some(deadline_ms) if !is_over(deadline_ms, now_ms) => return Some(Bound { deadline_ms, ..held }),
+                Some(deadline_ms) if !is_over(deadline_ms, now_ms) => {
+                    return Some(Bound { deadline_ms, ..held });
+                }
                 _ => self.sessions.ended(client, held.uid, &held.name, held.id),
             }
         }
