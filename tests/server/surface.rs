@@ -9,6 +9,7 @@ use crate::reply::{array, bytes, cmd, err, int, map, ok_int, reserved, reserved_
 use crate::waiting::{Blocked, eventually};
 use redis::{Connection, Value};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Every command: its name, its keys as `COMMAND INFO` says them, and its flags.
 const COMMANDS: [(&str, [i64; 3], &str); 22] = [
@@ -289,6 +290,23 @@ fn a_server_with_an_impossible_setting_does_not_start() {
 
 fn is_loaded(con: &mut Connection) -> bool {
     array(&run(con, "MODULE LIST")).iter().any(|module| text(&map(module)["name"]) == "phean")
+}
+
+/// Where there are data, there may have been tubes, whose ids do not come again.
+#[test]
+fn loaded_into_a_server_with_data_it_goes_on_at_the_clock() {
+    let Some(path) = module_path() else { return };
+    for (key, is_fresh) in [(None, true), (Some(0), false), (Some(9), false)] {
+        let server = Server::start_plain(&[]);
+        if let Some(db) = key {
+            run(&mut server.connect_db(db), "SET a b");
+        }
+        let mut con = server.connect();
+        let before_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
+        run(&mut con, &format!("MODULE LOAD {}", path.display()));
+        let id = put(&mut con, "t");
+        assert!(if is_fresh { id == 1 } else { i128::from(id) >= before_us.cast_signed() }, "{key:?}: {id}");
+    }
 }
 
 #[test]

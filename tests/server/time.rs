@@ -1,6 +1,7 @@
 //! What happens by itself: delayed jobs, reservations and pauses whose time is over, idle tubes. Never early, and
 //! at some time: how late is for a benchmark to say.
 
+use crate::beanstalk_talk::{ON, Talk};
 use crate::dataset::{counts, job_field, stat, total, total_counts, tubes};
 use crate::harness::{Server, has_module};
 use crate::raw::Raw;
@@ -9,15 +10,12 @@ use crate::waiting::{Blocked, eventually};
 use redis::{Connection, Value};
 use std::time::{Duration, Instant};
 
-/// The server counts in whole milliseconds, and takes a time as the beginning of its millisecond.
-const GRAIN: Duration = Duration::from_millis(1);
-
 /// What the work answers, which may not come earlier than so many milliseconds after its beginning.
 #[track_caller]
 fn not_before<T>(ms: u64, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let answer = work();
-    assert!(start.elapsed() + GRAIN >= Duration::from_millis(ms), "after {:?} already", start.elapsed());
+    assert!(start.elapsed() >= Duration::from_millis(ms), "after {:?} already", start.elapsed());
     answer
 }
 
@@ -32,6 +30,45 @@ fn in_one(con: &mut Connection, lines: &[&str]) -> Vec<Value> {
     run(con, "MULTI");
     lines.iter().for_each(|line| drop(run(con, line)));
     array(&run(con, "EXEC"))
+}
+
+/// Times are whole milliseconds, but nothing is over by a part of one too early: neither for who waits nor for who asks
+/// again and again.
+#[test]
+fn nothing_ends_early() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[ON]);
+    let mut con = server.connect();
+    let mut bean = Talk::new(&server);
+    let again_and_again = |con: &mut Connection| while run(con, "PHEAN.RESERVE t") == Value::Nil {};
+    for waits in [true, false].repeat(25) {
+        let get = |con: &mut Connection| {
+            if waits {
+                drop(wait_for_job(con, "t"))
+            } else {
+                again_and_again(con)
+            }
+            run(con, "DEL t");
+        };
+        not_before(7, || {
+            run(&mut con, "PHEAN.PUT t x DELAY 0.007");
+            get(&mut con);
+        });
+        run(&mut con, "PHEAN.PUT t x TTR 0.007");
+        not_before(7, || {
+            run(&mut con, "PHEAN.RESERVE t");
+            get(&mut con);
+        });
+        run(&mut con, "PHEAN.PUT t x");
+        not_before(7, || {
+            run(&mut con, "PHEAN.PAUSE t 0.007");
+            get(&mut con);
+        });
+        not_before(7, || assert_eq!(run(&mut con, "PHEAN.RESERVE t TIMEOUT 0.007"), Value::Nil));
+    }
+    not_before(1_000, || assert_eq!(bean.ask("reserve-with-timeout 1"), "TIMED_OUT"));
 }
 
 #[test]
