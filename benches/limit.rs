@@ -33,7 +33,10 @@ static NEXT_ID: AtomicI64 = AtomicI64::new(1);
 /// Whether an append-only file is written, and so probably a replica listening.
 static IS_HEARD: AtomicBool = AtomicBool::new(false);
 static TUBES: Mutex<Vec<Tube>> = Mutex::new(Vec::new());
-/// Those who are to be let go when Redis is about to sleep. Before that, `CLIENT UNBLOCK` could take their reply away.
+/// Whether Redis looks after a client that was let go, and goes through those before it is about to sleep.
+static LETS_GO_AT_ONCE: AtomicBool = AtomicBool::new(false);
+/// Those who are to be let go when Redis is about to sleep. Before that, `CLIENT UNBLOCK` of Redis 7.0 could take their
+/// reply away.
 static WOKEN: Mutex<Vec<Blocked>> = Mutex::new(Vec::new());
 
 struct Tube {
@@ -113,6 +116,9 @@ fn added(tube: &[u8], count: usize) {
         woken
     });
     WOKEN.lock().expect("nothing here panics").extend(woken);
+    if LETS_GO_AT_ONCE.load(Relaxed) {
+        let_go();
+    }
 }
 
 extern "C" fn put(ctx: *mut RedisModuleCtx, argv: Argv, argc: c_int) -> c_int {
@@ -215,9 +221,13 @@ extern "C" fn flushed(_: *mut RedisModuleCtx, _: raw::RedisModuleEvent, _: u64, 
 
 extern "C" fn turned(_: *mut RedisModuleCtx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
     if sub == ABOUT_TO_SLEEP {
-        for Blocked(client) in WOKEN.lock().expect("nothing here panics").drain(..) {
-            api!(RedisModule_UnblockClient(client, ptr::null_mut()));
-        }
+        let_go();
+    }
+}
+
+fn let_go() {
+    for Blocked(client) in WOKEN.lock().expect("nothing here panics").drain(..) {
+        api!(RedisModule_UnblockClient(client, ptr::null_mut()));
     }
 }
 
@@ -244,7 +254,10 @@ pub unsafe extern "C" fn RedisModule_OnLoad(ctx: *mut RedisModuleCtx, _: Argv, _
     );
     let event = |id| raw::RedisModuleEvent { id, dataver: 1 };
     api!(RedisModule_SubscribeToServerEvent(ctx, event(raw::REDISMODULE_EVENT_FLUSHDB), Some(flushed)));
-    api!(RedisModule_SubscribeToServerEvent(ctx, event(EVENTLOOP), Some(turned)));
+    LETS_GO_AT_ONCE.store(api!(RedisModule_GetServerVersion()) >= 0x7_04_00, Relaxed);
+    if !LETS_GO_AT_ONCE.load(Relaxed) {
+        api!(RedisModule_SubscribeToServerEvent(ctx, event(EVENTLOOP), Some(turned)));
+    }
     COMMANDS.iter().fold(OK, |code, (name, function, flags)| {
         code | api!(RedisModule_CreateCommand(ctx, name.as_ptr(), Some(*function), flags.as_ptr(), 1, 1, 1))
     })

@@ -1,7 +1,7 @@
 //! Telling waiters what was reserved for them.
 //!
-//! A job that becomes ready is reserved for the first in line in the same step. The waiter is told later, when
-//! the server is about to sleep; until then the job may have been deleted, its time may be over, its tube may have
+//! A job that becomes ready is reserved for the first in line in the same step. The waiter is told later, at the end of
+//! the command or of the event loop's turn; until then the job may have been deleted, its time may be over, its tube may have
 //! gone to a name or database where the waiter does not wait (`MULTI`, a put, `RENAME`, `EXEC`), or its user may have
 //! lost the right to it. So everything is looked at again here.
 //!

@@ -1,9 +1,8 @@
 //! Clients that are kept waiting.
 //!
-//! The broker knows a waiter by its number; here stands the blocked client behind it. A client is let go only
-//! when the server is about to sleep (see `events`): one that was let go earlier could be unblocked a second time
-//! by `CLIENT UNBLOCK` before its reply is written. Redis wants every blocked client let go exactly once, also
-//! when it has disconnected.
+//! The broker knows a waiter by its number; here stands the blocked client behind it. When it is let go is a matter of
+//! the server's version (see [`tell`](super::tell)). Redis wants every blocked client let go exactly once, also when it
+//! has disconnected.
 
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
@@ -163,7 +162,7 @@ impl Waits {
         !self.ended.is_empty()
     }
 
-    /// Lets go whoever can be. Called when the server is about to sleep.
+    /// Lets go whoever can be. Not wherever this would do: see [`tell`](super::tell).
     pub(super) fn release(&mut self) {
         for (blocked, ended) in self.ended.drain(..) {
             let data = ended.map_or(std::ptr::null_mut(), Box::into_raw);
