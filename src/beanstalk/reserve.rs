@@ -47,6 +47,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         if margin_ms <= self.now_ms {
             return self.say(DEADLINE_SOON);
         }
+        // A wait of no time does not begin, so that this is no matter of the millisecond's end.
         if until_ms <= self.now_ms || self.session.is_half_closed() {
             return self.say(TIMED_OUT);
         }

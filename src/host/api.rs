@@ -175,9 +175,17 @@ impl Ctx {
     }
 
     /// How many keys the selected database holds.
-    pub(super) fn db_size(self) -> u64 {
+    fn db_size(self) -> u64 {
         // SAFETY: see the head of this file.
         unsafe { api!(RedisModule_DbSize(self.0)) }
+    }
+
+    /// The databases that hold any key. Costs a look at each.
+    pub(super) fn used_dbs(self) -> Vec<u32> {
+        let selected = self.selected_db();
+        let used = (0..).take_while(|db| self.select_db(*db)).filter(|_| self.db_size() > 0).collect();
+        self.select_db(selected);
+        used
     }
 
     /// Writes a line to the server's log. The message is never taken for a format.

@@ -40,19 +40,11 @@ pub(super) fn complete(ctx: Ctx) {
     state::tell(News::Flushed(None));
     // Redis up to 7.2 calls each of the databases that it loads into 0. The broker looks at the keys anyway, and
     // nothing comes of those that are not there.
-    let dbs = if gathered.iter().all(|(db, _)| *db == 0) { used_dbs(ctx) } else { Vec::new() };
+    let dbs = if gathered.iter().all(|(db, _)| *db == 0) { ctx.used_dbs() } else { Vec::new() };
     for (db, name) in gathered {
         for db in dbs.iter().copied().filter(|other| *other != db) {
             state::tell(News::Here { db, name: name.clone() });
         }
         state::tell(News::Here { db, name });
     }
-}
-
-/// The databases that hold any key.
-fn used_dbs(ctx: Ctx) -> Vec<u32> {
-    let selected = ctx.selected_db();
-    let used = (0..).take_while(|db| ctx.select_db(*db)).filter(|_| ctx.db_size() > 0).collect();
-    ctx.select_db(selected);
-    used
 }

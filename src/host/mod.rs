@@ -120,7 +120,7 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     events::make_own_context(ctx);
     state::enter(|state| {
         state.broker.set_role(state::role(ctx), 0);
-        if has_keys(ctx) {
+        if !ctx.used_dbs().is_empty() {
             // Loaded into a server that runs: there may have been tubes here before.
             state.broker.jump_ids(clock::now_us());
         }
@@ -129,14 +129,6 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     });
     events::warn_of_eviction(ctx);
     Ok(())
-}
-
-/// Whether there is a key in any database.
-fn has_keys(ctx: Ctx) -> bool {
-    let dbs = (0..).take_while(|db| ctx.select_db(*db));
-    let has_keys = dbs.map(|_| ctx.db_size()).any(|size| size > 0);
-    ctx.select_db(0);
-    has_keys
 }
 
 /// Panics are logged where they are caught; the default message would go to the server's standard error.

@@ -112,22 +112,26 @@ impl State {
             return;
         }
         if self.broker.has_deliveries() {
-            let (broker, means) = self.parts();
-            broker.deliver(&mut RedisWorld::outside(ctx, means), now_ms());
+            self.deliver(ctx);
         }
         self.means.waits.release();
+    }
+
+    /// Tells the broker's waiters, outside of commands.
+    fn deliver(&mut self, ctx: Ctx) {
+        let (broker, means) = self.parts();
+        broker.deliver(&mut RedisWorld::outside(ctx, means), now_ms());
     }
 
     /// Tells those who wait, or has a timer do that, as the server is about to sleep.
     pub(super) fn tell_before_sleep(&mut self, ctx: Ctx) {
         let in_timer = self.telling.lets_go == LetsGo::InTimer;
         if state::has_news() || self.broker.has_deliveries() {
-            let (broker, means) = self.parts();
-            let mut world = RedisWorld::outside(ctx, means);
             if in_timer {
-                broker.catch_up(&mut world);
+                let (broker, means) = self.parts();
+                broker.catch_up(&mut RedisWorld::outside(ctx, means));
             } else {
-                broker.deliver(&mut world, now_ms());
+                self.deliver(ctx);
             }
         }
         if !in_timer {

@@ -1,8 +1,8 @@
 //! One module timer, at the time of the broker's next tick, and a [finer one](super::fine) for the last millisecond.
 
-use crate::broker::Ticked;
-
 use std::ffi::{c_int, c_void};
+
+use crate::broker::Ticked;
 
 use super::api::{self, Ctx, RedisModuleCtx};
 use super::clock::{now_ms, until_us};
