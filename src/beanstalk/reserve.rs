@@ -47,8 +47,10 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         if margin_ms <= self.now_ms {
             return self.say(DEADLINE_SOON);
         }
-        // A wait of no time does not begin, so that this is no matter of the millisecond's end.
-        if until_ms <= self.now_ms || self.session.is_half_closed() {
+        // A wait of no time does not begin. One that has begun lasts until its last millisecond is over.
+        let has_time =
+            if number.is_some() { !is_over(until_ms, self.now_ms) } else { until_ms > self.now_ms };
+        if !has_time || self.session.is_half_closed() {
             return self.say(TIMED_OUT);
         }
         let is_wide = self.session.watched.is_wide();

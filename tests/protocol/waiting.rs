@@ -114,6 +114,22 @@ fn a_margin_whose_job_somebody_else_deleted_does_not_end_the_wait() {
 }
 
 #[test]
+fn a_wait_that_is_interrupted_in_its_last_millisecond_lasts_until_its_end() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    driver.put(c, "0 0 3", "x");
+    driver.say(c, "reserve");
+    driver.pass(1);
+    // The margin is over just as the last millisecond begins.
+    assert_eq!(driver.say(c, "reserve-with-timeout 2"), "");
+    assert_eq!(driver.phean("DELETE default 1"), "1");
+    driver.pass(2_000);
+    assert_eq!(driver.read(c), "");
+    driver.pass(1);
+    assert_eq!(driver.read(c), "TIMED_OUT\r\n");
+}
+
+#[test]
 fn a_tube_that_went_takes_its_margins_along() {
     let mut driver = Driver::new();
     let c = driver.connect();
