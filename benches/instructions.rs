@@ -73,7 +73,7 @@ fn counted_deletes(tube: &mut Tube, leases: &[(u64, u64)]) {
 
 #[inline(never)]
 fn counted_ticks(tube: &mut Tube) {
-    while let Some(change) = decide::due(tube, NOW_MS + 1, Retry::default()) {
+    while let Some(change) = decide::due(tube, NOW_MS + 2, Retry::default()) {
         make(tube, &change);
     }
 }

@@ -1,7 +1,7 @@
 //! All jobs of a tube: found by id, and taken in five orders.
 //!
 //! The jobs are packed in [segments](super::segment) of about a hundred, in the order of their ids, and the
-//! segments stand in a tree by their first id. An order is a [ranking](super::ranking) of the segments by the smallest key
+//! segments stand on [shelves](super::shelves) by their first id. An order is a [ranking](super::ranking) of the segments by the smallest key
 //! in each: the first of them holds the first job, and the few jobs in there are looked through. So five
 //! orders cost less than a byte a job, a put that does not change its segment's smallest keys changes no order,
 //! and everything grows by small pieces.
@@ -159,9 +159,9 @@ impl Jobs {
         self.counts
     }
 
-    /// Bytes of memory: the segments, the spare one, and about what the trees above them take.
+    /// Bytes of memory: the segments, the spare one, and about what the shelves take on which they stand.
     pub(super) fn bytes(&self) -> usize {
-        const PER_SEGMENT: usize = 3 * 2 * (size_of::<u64>() + size_of::<usize>());
+        const PER_SEGMENT: usize = 3 * (size_of::<Entry>() + 1);
         let spare = self.spare.as_ref().map_or(0, |spare| spare.bytes());
         self.bytes + spare + self.segments.len() * PER_SEGMENT
     }

@@ -27,6 +27,8 @@
 //! | `segment` | about a hundred jobs packed together, in memory and in a snapshot |
 //! | `segments` | a tube's segments, by their first ids |
 //! | `ranking` | the segments in one order |
+//! | `shelves` | sorted lists in pieces: what the segments stand in |
+//! | `blocks` | how long the blocks of memory are in which all that lies |
 //! | `jobs` | all jobs of a tube, and the five orders they are taken in |
 //! | `event` | the changes |
 //! | `tube` | a tube: its jobs, pause, counters, deadlines |
@@ -38,6 +40,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod blocks;
 mod check;
 pub mod decide;
 mod event;
@@ -47,6 +50,7 @@ mod ranking;
 mod restore;
 mod segment;
 mod segments;
+mod shelves;
 #[cfg(test)]
 mod tests;
 mod time;

@@ -1,11 +1,10 @@
 //! The segments of a tube in one order: by the smallest key among the jobs in each.
 //!
-//! The first stands beside the tree that holds the others, so that a tube of a single segment needs no tree, and a first
-//! segment whose key changes, but which stays the first, is found without a search. Changes cost O(log n) with n segments.
-
-use std::collections::BTreeSet;
+//! The first stands beside the [shelves](super::shelves) that hold the others, so that a tube of a single segment needs none,
+//! and a first segment whose key changes, but which stays the first, is found without a search.
 
 use super::segment::NO_KEY;
+use super::shelves::{Item, Shelves};
 
 /// The smallest key in a segment, and the id at which the segment begins.
 pub(super) type Entry = (u64, u64);
@@ -13,15 +12,24 @@ pub(super) type Entry = (u64, u64);
 /// What stands for an entry that is none. It is above all others: no segment begins at this id.
 const NOWHERE: Entry = (NO_KEY, u64::MAX);
 
+impl Item for Entry {
+    type Key = Entry;
+
+    #[inline]
+    fn key(&self) -> Entry {
+        *self
+    }
+}
+
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Ranking {
     first: Entry,
-    others: BTreeSet<Entry>,
+    others: Shelves<Entry>,
 }
 
 impl Default for Ranking {
     fn default() -> Ranking {
-        Ranking { first: NOWHERE, others: BTreeSet::new() }
+        Ranking { first: NOWHERE, others: Shelves::default() }
     }
 }
 
@@ -53,7 +61,7 @@ impl Ranking {
             }
             self.first = self.others.pop_first().unwrap_or(NOWHERE);
         } else if before != NO_KEY {
-            self.others.remove(&(before, base));
+            self.others.remove((before, base));
         }
         let later = self.first.max(entry);
         self.first = self.first.min(entry);
@@ -65,7 +73,7 @@ impl Ranking {
 
 impl FromIterator<Entry> for Ranking {
     fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Ranking {
-        let mut others: BTreeSet<Entry> = entries.into_iter().collect();
+        let mut others: Shelves<Entry> = entries.into_iter().collect();
         Ranking { first: others.pop_first().unwrap_or(NOWHERE), others }
     }
 }

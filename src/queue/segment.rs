@@ -28,6 +28,7 @@ mod sparse;
 pub use chunk::Chunk;
 pub(super) use room::FEW;
 
+use super::blocks;
 use super::event::States;
 use super::job::{Held, History, Job, Reservation, State, Timing};
 use super::jobs::{ORDERS, Order};
@@ -35,7 +36,7 @@ use super::time::{U48, is_over};
 use alike::Alike;
 use packed::{PackedReservation, PackedTiming};
 use rare::Rare;
-use room::{BODIES_TARGET, LARGE, room_for_large, room_for_small};
+use room::{BODIES_TARGET, ENOUGH, LARGE, room_for_large, room_for_small, room_to_keep};
 use rows::{Row, Rows};
 use slot_set::SlotSet;
 use sparse::Sparse;
@@ -134,10 +135,10 @@ pub(super) struct Segment {
     rare: Rare,
     live: u16,
     dead_bytes: u32,
+    _filling: [u64; 2],
 }
 
-/// One byte more, and the allocator would take 64 more for each segment.
-const _: () = assert!(size_of::<Segment>() <= 320);
+const _: () = assert!(blocks::is_even::<Segment>() && size_of::<Segment>() <= 384);
 
 impl Segment {
     /// An empty segment for jobs whose ids and creation times are at least these.
@@ -154,6 +155,7 @@ impl Segment {
             rare: Rare::new(),
             live: 0,
             dead_bytes: 0,
+            _filling: [0; 2],
         }
     }
 
@@ -212,13 +214,13 @@ impl Segment {
         self.keys
     }
 
-    /// Bytes of memory, as far as they can be known from here.
+    /// Bytes of memory, as the allocator counts them.
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Segment>()
+        blocks::size_class(size_of::<Segment>())
             + self.rows.bytes()
             + self.pris.bytes()
             + self.ttrs_ms.bytes()
-            + self.bodies.capacity()
+            + blocks::size_class(self.bodies.capacity())
             + self.reservations.bytes()
             + self.rare.bytes()
     }
@@ -226,8 +228,9 @@ impl Segment {
     /// Whether a job with this id, creation time and length of body can be appended.
     #[inline(always)]
     pub(super) fn fits(&self, id: u64, created_ms: u64, body_len: usize) -> bool {
-        let bodies = self.bodies.len() + body_len;
-        let has_room = self.rows.len() < SLOTS_MAX && bodies <= BODIES_TARGET;
+        let (jobs, bodies) = (self.rows.len(), self.bodies.len() + body_len);
+        let room = if jobs < ENOUGH { BODIES_TARGET } else { self.bodies.capacity().min(BODIES_TARGET) };
+        let has_room = jobs < SLOTS_MAX && bodies <= room;
         (has_room || self.has_room_for_few(body_len, bodies)) && self.rows.covers(id, created_ms)
     }
 
@@ -289,12 +292,12 @@ impl Segment {
     /// that took.
     #[cold]
     fn make_room(&mut self, body_len: usize) -> usize {
-        let before = self.bodies.capacity();
+        let before = blocks::size_class(self.bodies.capacity());
         let needed = self.bodies.len() + body_len;
         let is_small = body_len <= LARGE && needed <= BODIES_TARGET;
         let capacity = if is_small { room_for_small(needed) } else { needed };
         self.bodies.reserve_exact(capacity - self.bodies.len());
-        self.bodies.capacity() - before
+        blocks::size_class(self.bodies.capacity()) - before
     }
 
     /// Appends a job in whatever state.
@@ -314,7 +317,7 @@ impl Segment {
     /// Gives back the room that will not be used, once nothing more is appended.
     pub(super) fn seal(&mut self) {
         if self.bodies.capacity() - self.bodies.len() > self.bodies.len() / 16 {
-            self.bodies.shrink_to_fit();
+            self.bodies.shrink_to(room_to_keep(self.bodies.len()));
         }
         self.rows.shrink();
         self.pris.shrink();
@@ -690,7 +693,7 @@ impl Segment {
     pub(super) fn packed(&self) -> Segment {
         let mut packed = Segment::new(self.base_id(), self.rows.base_created_ms());
         packed.rows.expect(self.live());
-        packed.bodies.reserve_exact(self.body_bytes());
+        packed.bodies.reserve_exact(room_to_keep(self.body_bytes()));
         let mut living = SlotSet::EMPTY;
         for slot in self.living_from(0) {
             let (start, body) = (packed.bodies.len(), &self.bodies[self.body_range(slot)]);

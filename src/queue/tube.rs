@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::blocks;
 use super::event::{Change, Why};
 use super::job::{Held, Job, Reservation, State};
 use super::jobs::{Counts, Jobs, Order};
@@ -99,6 +100,8 @@ pub struct Tube {
     pub(super) jobs: Jobs,
     pub(super) header: Header,
 }
+
+const _: () = assert!(blocks::is_even::<Tube>());
 
 /// Memory that a cleared tube no longer needs. Dropping it may take long, and can be done in any thread.
 #[derive(Default)]

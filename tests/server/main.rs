@@ -20,6 +20,7 @@ mod beanstalk_doors;
 mod beanstalk_gates;
 mod beanstalk_sockets;
 mod beanstalk_talk;
+mod blocks;
 mod commands_inspect;
 mod commands_operator;
 mod commands_producer;

@@ -1,5 +1,7 @@
 //! What jobs of a segment mostly have alike: times to run, priorities.
 
+use super::super::blocks;
+
 /// One value for each slot. While all have the same, it is kept once.
 #[derive(Clone)]
 pub(super) enum Alike<T> {
@@ -28,7 +30,8 @@ impl<T: Copy + Default + PartialEq> Alike<T> {
         match self {
             Alike::Same(same) if *same == value => 0,
             Alike::Same(same) => {
-                let mut each = vec![*same; slots];
+                let mut each = Vec::with_capacity(blocks::room_for::<T>(slots));
+                each.resize(slots, *same);
                 each[slot] = value;
                 self.become_each(each)
             }
@@ -60,7 +63,7 @@ impl<T: Copy + Default + PartialEq> Alike<T> {
                 0
             }
             Alike::Same(same) => {
-                let mut each = Vec::with_capacity(room.max(slots + 1));
+                let mut each = Vec::with_capacity(blocks::room_for::<T>(room.max(slots + 1)));
                 each.resize(slots, *same);
                 each.push(value);
                 self.become_each(each)
@@ -84,7 +87,7 @@ impl<T: Copy + Default + PartialEq> Alike<T> {
     /// Gives back the room that is not used.
     pub(super) fn shrink(&mut self) {
         if let Alike::Each(each) = self {
-            each.shrink_to_fit();
+            blocks::shrink(each);
         }
     }
 
@@ -102,7 +105,8 @@ impl<T: Copy + Default + PartialEq> Alike<T> {
 pub(super) fn push_growing<T>(each: &mut Vec<T>, room: usize, value: T) -> usize {
     let before = each.capacity();
     if each.len() == before {
-        each.reserve_exact(room.saturating_sub(before).max(before / 2).max(4));
+        let wanted = room.max(before + (before / 2).max(4));
+        each.reserve_exact(blocks::room_for::<T>(wanted) - before);
     }
     each.push(value);
     (each.capacity() - before) * size_of::<T>()
@@ -143,8 +147,8 @@ mod tests {
     #[test]
     fn another_value_of_an_old_slot_ends_that_too() {
         let mut values = Alike::Same(3_u64);
-        assert_eq!(values.set(1, 2, 4), 16);
+        assert_eq!(values.set(1, 2, 4), 32);
         assert_eq!([0, 1].map(|slot| values.get(slot)), [3, 4]);
-        assert_eq!(values.bytes(), 16);
+        assert_eq!(values.bytes(), 32);
     }
 }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
+use super::super::blocks;
 use super::super::check::{Invalid, check_job, in_range};
 use super::super::job::{BODY_MAX, History, ID_MAX, Job, Reservation, State, Timing};
 use super::super::jobs::{Counts, Order};
@@ -95,7 +96,8 @@ impl Column<'_> {
 
     /// What is made of the values of so many jobs, one after the other.
     pub(super) fn each_as<T: Copy + Default>(&self, jobs: usize, mut of: impl FnMut(u64) -> T) -> Vec<T> {
-        let mut each = vec![T::default(); jobs];
+        let mut each = Vec::with_capacity(blocks::room_for::<T>(jobs));
+        each.resize(jobs, T::default());
         match self {
             Column::Same(value) => each.iter_mut().for_each(|mine| *mine = of(*value)),
             Column::Small(bytes) => each.iter_mut().zip(&**bytes).for_each(|(m, v)| *m = of(u64::from(*v))),

@@ -1,5 +1,6 @@
 //! What hardly any segment has: jobs with a timing of their own, and jobs with a history.
 
+use super::super::blocks;
 use super::packed::PackedTiming;
 use super::slot_set::SlotSet;
 use super::sparse::Sparse;
@@ -16,7 +17,10 @@ struct Kept {
     histories: Sparse<History>,
     /// The buried jobs, all of which have a timing.
     buried: SlotSet,
+    _filling: [u64; 2],
 }
+
+const _: () = assert!(blocks::is_even::<Kept>());
 
 impl Kept {
     fn is_empty(&self) -> bool {
@@ -73,7 +77,8 @@ impl Rare {
     fn change(&mut self, is_more: bool, grown: &mut isize, change: impl FnOnce(&mut Kept, &mut isize)) {
         if self.0.is_none() && is_more {
             let (timings, histories) = (Sparse::new(), Sparse::new());
-            self.0 = Some(Box::new(Kept { timings, histories, buried: SlotSet::EMPTY }));
+            let buried = SlotSet::EMPTY;
+            self.0 = Some(Box::new(Kept { timings, histories, buried, _filling: [0; 2] }));
             *grown += size_of::<Kept>() as isize;
         }
         let Some(kept) = &mut self.0 else { return };
@@ -135,7 +140,7 @@ impl Rare {
     pub(super) fn among(&self, living: SlotSet) -> Rare {
         Rare(self.0.as_ref().map(|kept| {
             let (timings, histories) = (kept.timings.among(living), kept.histories.among(living));
-            Box::new(Kept { timings, histories, buried: kept.buried.places_among(living) })
+            Box::new(Kept { timings, histories, buried: kept.buried.places_among(living), ..**kept })
         }))
     }
 

@@ -1,11 +1,17 @@
 //! How much a segment holds, by what Redis' allocator takes for it.
 //!
-//! jemalloc has four sizes to each doubling (8192, 10240, 12288, 14336, 16384, 20480, ...), so that a block just above
-//! one of them takes up to a quarter more. Small bodies lie together in blocks that are full. A large one has a block
-//! for itself where that is nearly full, too; or else it shares one with a few others.
+//! The allocator has four sizes to each doubling, so that a block just above one of them takes up to a quarter more. Small
+//! bodies lie together in [even](blocks) blocks that are full. A large one has a block for itself where that is nearly
+//! full, too; or else it shares one with a few others.
+
+use super::super::blocks::{self, size_class};
 
 /// A segment takes no further body once its bodies hold so many bytes, unless they are a few large ones.
 pub(super) const BODIES_TARGET: usize = 12_288;
+
+/// A segment of so many jobs takes no further one that does not fit in its block, however short that is: there is an even
+/// one for as many bodies of any length, or for up to half as many again.
+pub(super) const ENOUGH: usize = 85;
 
 /// Bodies above this are large: three of them do not lie within [`BODIES_TARGET`].
 pub(super) const LARGE: usize = BODIES_TARGET / 3;
@@ -19,18 +25,19 @@ pub(super) const BODIES_MAX: usize = 4 * LARGE_MAX;
 /// So many large bodies of one size share a block at most.
 pub(in super::super) const FEW: usize = 3;
 
-/// What a segment of a few jobs takes besides their bodies, its places in the tube's trees included.
-const OVERHEAD: usize = 430;
+/// What a segment of a few jobs takes besides their bodies, its places on the tube's shelves included.
+const OVERHEAD: usize = 440;
 
-/// What the allocator takes for a large block of so many bytes.
-pub(super) fn size_class(bytes: usize) -> usize {
-    bytes.next_multiple_of(bytes.next_power_of_two() / 8)
+/// How many bytes of small bodies a segment has room for that holds `bytes` of them, or is to hold.
+pub(super) fn room_for_small(bytes: usize) -> usize {
+    let room = if bytes <= 1024 { bytes.next_power_of_two() } else { blocks::even(bytes) };
+    room.clamp(64, BODIES_TARGET)
 }
 
-/// How many bytes of small bodies a segment has room for that holds `bytes` of them: it grows in steps for which the
-/// allocator has exact sizes.
-pub(super) fn room_for_small(bytes: usize) -> usize {
-    bytes.next_power_of_two().clamp(64, BODIES_TARGET)
+/// How many bytes of bodies a segment keeps room for that holds `bytes` of them, and will hold no more.
+pub(super) fn room_to_keep(bytes: usize) -> usize {
+    let even = blocks::even(bytes.max(1));
+    if even <= BODIES_TARGET && even - bytes <= bytes / 8 { even } else { bytes }
 }
 
 /// How many bytes of bodies a segment is to have room for whose first body is large and has `body_len` bytes: for the
@@ -46,18 +53,26 @@ pub(super) fn room_for_large(body_len: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::SLOTS_MAX;
     use super::*;
 
     #[test]
-    fn a_size_class_is_the_next_of_four_to_a_doubling() {
-        let classes = [
-            4096, 5120, 6144, 7168, 8192, 10240, 12288, 14336, 16384, 20480, 24576, 28672, 32768, 40960,
-            49152,
-        ];
-        for (smaller, class) in classes.iter().zip(&classes[1..]) {
-            assert_eq!(size_class(smaller + 1), *class);
-            assert_eq!(size_class(*class), *class);
+    fn there_is_an_even_block_for_enough_bodies_of_any_small_length() {
+        for body_len in 1..=BODIES_TARGET / ENOUGH {
+            let mut room = room_for_small(body_len);
+            while room / body_len < ENOUGH {
+                room = room_for_small(room + 1);
+                assert_eq!(room, blocks::even(room));
+            }
+            let bodies = (room / body_len).min(SLOTS_MAX) * body_len;
+            assert!(bodies * 3 >= room * 2, "{bodies} of {room} for bodies of {body_len}");
         }
+    }
+
+    #[test]
+    fn what_is_full_but_for_little_keeps_an_even_block() {
+        let kept = [0, 1, 5_000, 5_500, 6_144, 10_200, 11_000, 12_288, 12_289, 20_000].map(room_to_keep);
+        assert_eq!(kept, [0, 1, 5_000, 6_144, 6_144, 10_200, 12_288, 12_288, 12_289, 20_000]);
     }
 
     #[test]
@@ -68,7 +83,7 @@ mod tests {
             assert!((1..=FEW).contains(&jobs), "{jobs} of {body_len}");
             assert!(room <= BODIES_MAX);
             let wasted = size_class(jobs * body_len) + OVERHEAD - jobs * body_len;
-            assert!(wasted * 100 <= jobs * body_len * 21, "{wasted} wasted by {jobs} of {body_len}");
+            assert!(wasted * 100 <= jobs * body_len * 22, "{wasted} wasted by {jobs} of {body_len}");
         }
         assert_eq!(room_for_large(LARGE_MAX + 1), LARGE_MAX + 1);
     }

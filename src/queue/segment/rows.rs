@@ -6,6 +6,7 @@
 //! starts    where the job's body starts                           4 bytes a job, unless all are equally long
 //! ```
 
+use super::super::blocks;
 use super::super::check::{Invalid, in_range};
 use super::super::time::TIME_MAX_MS;
 use super::alike::{Alike, push_growing};
@@ -16,6 +17,8 @@ use super::chunk::{Chunk, Column};
 pub(super) struct Rows {
     base_id: u64,
     base_created_ms: u64,
+    /// The highest id; the base where there is none.
+    last_id: u64,
     gaps: Alike<u32>,
     created: Alike<u32>,
     starts: Starts,
@@ -46,7 +49,7 @@ impl Rows {
     /// No rows, of jobs whose ids and creation times are at least these.
     pub(super) const fn new(base_id: u64, base_created_ms: u64) -> Rows {
         let (gaps, created, starts) = (Alike::Same(0), Alike::Same(0), Starts::Even(0));
-        Rows { base_id, base_created_ms, gaps, created, starts, len: 0, room: 0 }
+        Rows { base_id, base_created_ms, last_id: base_id, gaps, created, starts, len: 0, room: 0 }
     }
 
     /// How many jobs there are, dead ones included.
@@ -91,10 +94,7 @@ impl Rows {
     /// The highest id; the base where there is none.
     #[inline]
     pub(super) fn last_id(&self) -> u64 {
-        match self.len().checked_sub(1) {
-            Some(last) => self.id(last),
-            None => self.base_id,
-        }
+        self.last_id
     }
 
     /// The slot of the job `id`, dead or alive.
@@ -162,6 +162,7 @@ impl Rows {
             self.note_distances(row)
         };
         self.len += 1;
+        self.last_id = row.id;
         grown
     }
 
@@ -185,7 +186,7 @@ impl Rows {
 
     /// Starts anew with jobs whose ids and creation times are at least these. There are no rows.
     pub(super) fn start(&mut self, base_id: u64, base_created_ms: u64) {
-        (self.base_id, self.base_created_ms) = (base_id, base_created_ms);
+        (self.base_id, self.base_created_ms, self.last_id) = (base_id, base_created_ms, base_id);
     }
 
     /// Gives back the room that is not used.
@@ -193,7 +194,7 @@ impl Rows {
         self.gaps.shrink();
         self.created.shrink();
         if let Starts::Each(starts) = &mut self.starts {
-            starts.shrink_to_fit();
+            blocks::shrink(starts);
         }
     }
 
@@ -255,6 +256,7 @@ impl Rows {
                 gap
             }));
         }
+        rows.last_id = rows.id(slots - 1);
         if chunk.created != Column::Same(0) {
             let (mut created, mut latest) = (0_u32, 0);
             rows.created = Alike::of_each(chunk.created.each_as(slots, |distance| {
@@ -304,7 +306,7 @@ impl Starts {
                 0
             }
             Starts::Even(even) => {
-                let mut starts = Vec::with_capacity(room.max(slots + 1));
+                let mut starts = Vec::with_capacity(blocks::room_for::<u32>(room.max(slots + 1)));
                 starts.extend((0..slots as u32).map(|slot| slot * *even));
                 starts.push(start);
                 *self = Starts::Each(starts);

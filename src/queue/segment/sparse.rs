@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::super::blocks;
 use super::SLOTS_MAX;
 use super::slot_set::SlotSet;
 
@@ -55,7 +56,8 @@ impl<T: Copy> Sparse<T> {
         }
         if self.entries.len() == self.entries.capacity() {
             let before = self.bytes();
-            self.entries.reserve_exact(self.entries.len().clamp(2, SLOTS_MAX / 4));
+            let len = self.entries.len();
+            self.entries.reserve_exact(blocks::room_for::<T>(len + len.clamp(2, SLOTS_MAX / 4)) - len);
             *grown += (self.bytes() - before) as isize;
         }
         self.slots.insert(slot);
