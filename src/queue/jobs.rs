@@ -1,9 +1,9 @@
 //! All jobs of a tube: found by id, and taken in five orders.
 //!
 //! The jobs are packed in [segments](super::segment) of about a hundred, in the order of their ids, and the
-//! segments stand on [shelves](super::shelves) by their first id. An order is a [ranking](super::ranking) of the segments by the smallest key
-//! in each: the first of them holds the first job, and the few jobs in there are looked through. So five
-//! orders cost less than a byte a job, a put that does not change its segment's smallest keys changes no order,
+//! segments stand on [shelves](super::shelves) by their first id. An order is a [ranking](super::ranking) of the
+//! segments by the smallest key in each: the first of them holds the first job, and the few jobs in there are looked
+//! through. So five orders cost less than a byte a job, a put that does not change its segment's smallest keys changes no order,
 //! and everything grows by small pieces.
 //!
 //! With n jobs, finding, adding, changing, deleting one and naming the first of an order cost O(log n) steps
