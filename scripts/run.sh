@@ -7,11 +7,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-scripts/deps.sh run
-cargo build --release
-
 # shellcheck source=scripts/server.sh
 source scripts/server.sh
+
+[[ -z ${PORT:-} ]] || check_port "$PORT"
+scripts/deps.sh run
+cargo build --release
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/phean.XXXXXX")
 clean_up() {

@@ -8,12 +8,22 @@ is_taken() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
+# check_port PORT: says what is wrong with it, if it is no port. Its digits are looked at before bash counts with
+# them: 0078 would be octal, and a word the name of a variable.
+check_port() {
+    if [[ ! $1 =~ ^[1-9][0-9]{0,4}$ ]] || (($1 > 65535)); then
+        echo "PORT must be a number from 1 to 65535, without zeros before it, not '$1'." >&2
+        return 1
+    fi
+}
+
 # start_server DIR FIRST_PORT [SETTING…]: a server with redis.conf.example's settings, working in DIR, on
 # FIRST_PORT or the first free one after it. Sets server_pid and port.
 start_server() {
     local dir=$1
     port=$2
     shift 2
+    check_port "$port" || return 1
     sed "s|^loadmodule .*|loadmodule \"$module\"|" redis.conf.example >"$dir/redis.conf"
     for (( ; port < 65536; port++)); do
         is_taken "$port" && continue
