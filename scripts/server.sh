@@ -17,6 +17,14 @@ check_port() {
     fi
 }
 
+# write_settings: redis.conf.example with the module that was built. Its path may have any character, so that it is
+# not put into a pattern, and what means something within the quotes of redis.conf is escaped.
+write_settings() {
+    local path=${module//\\/\\\\}
+    printf 'loadmodule "%s"\n' "${path//\"/\\\"}"
+    grep -v '^loadmodule ' redis.conf.example
+}
+
 # start_server DIR FIRST_PORT [SETTING…]: a server with redis.conf.example's settings, working in DIR, on
 # FIRST_PORT or the first free one after it. Sets server_pid and port.
 start_server() {
@@ -24,7 +32,7 @@ start_server() {
     port=$2
     shift 2
     check_port "$port" || return 1
-    sed "s|^loadmodule .*|loadmodule \"$module\"|" redis.conf.example >"$dir/redis.conf"
+    write_settings >"$dir/redis.conf"
     for (( ; port < 65536; port++)); do
         is_taken "$port" && continue
         "${PHEAN_TEST_SERVER:-redis-server}" "$dir/redis.conf" --bind 127.0.0.1 --port "$port" --dir "$dir" \
