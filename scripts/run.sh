@@ -2,7 +2,7 @@
 # `make run`: a redis-server with the module, and a job that goes through it.
 #
 #   PORT=7000   this port, or none (otherwise 6379, or the next free one)
-#   DIR=…       the folder that it keeps its data in (otherwise a temporary one)
+#   DIR=…       the folder that it keeps its data in (otherwise a temporary one); what is there is kept
 #   ONCE=1      end after the demonstration
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -31,7 +31,29 @@ if [[ -n ${DIR:-} ]]; then
     mkdir -p "$DIR"
     settings=(--dir "$(realpath "$DIR")")
 fi
-start_server "$dir" "${PORT:-6379}" "${settings[@]}"
+
+# Told to use an append-only file that is not there, Redis starts empty, whatever dump.rdb holds, and overwrites that
+# at its end. So it loads the snapshot first, and writes the file from there.
+has_only_a_snapshot() {
+    [[ -e $DIR/dump.rdb && ! -e $DIR/appendonly.aof ]] && ! compgen -G "$DIR/appendonlydir/*.manifest" >/dev/null
+}
+if [[ -n ${DIR:-} ]] && has_only_a_snapshot; then
+    start_server "$dir" "${PORT:-6379}" "${settings[@]}" --appendonly no
+    echo "$DIR has a snapshot and no append-only file, which is now written from it."
+    redis-cli -e -p "$port" CONFIG SET appendonly yes >/dev/null
+    while true; do
+        persistence=$(redis-cli -e -p "$port" INFO persistence)
+        [[ $persistence == *aof_rewrite_in_progress:0*aof_rewrite_scheduled:0* ]] && break
+        sleep 0.1
+    done
+    if [[ $persistence != *aof_last_bgrewrite_status:ok* ]]; then
+        echo "It could not be written. The server's log says why:" >&2
+        cat "$dir/redis.log" >&2
+        exit 1
+    fi
+else
+    start_server "$dir" "${PORT:-6379}" "${settings[@]}"
+fi
 
 # Sends a command as a user would, and shows it with its reply; the reply is left in $reply.
 show() {
