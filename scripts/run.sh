@@ -15,7 +15,10 @@ scripts/deps.sh run
 cargo build --release
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/phean.XXXXXX")
+tube=
 clean_up() {
+    # The demonstration was cut short.
+    [[ -z $tube ]] || redis-cli -p "$port" DEL "$tube" >/dev/null || true
     stop_server
     rm -rf "$dir"
 }
@@ -70,23 +73,34 @@ show() {
     echo "$reply"
 }
 
-tube=emails
 body=hello
+# In a DIR that is kept there may be jobs and pauses, so this is in a tube of its own.
+tube=demo:$$
+while [[ $(redis-cli -e -p "$port" EXISTS "$tube") != 0 ]]; do
+    tube=demo:$$:$RANDOM
+done
 cat <<TEXT
 
 redis-server with phean is running on port $port. A producer puts a job:
 
 TEXT
 show PHEAN.PUT "$tube" "$body"
+id=${reply#(integer) }
 printf '\nA worker reserves it; the second line is its lease:\n\n'
 show PHEAN.RESERVE "$tube"
 lease=$(sed -n 's/^2) "\(.*\)"$/\1/p' <<<"$reply")
+if [[ $lease != "$id"-* ]]; then
+    echo "Job $id should have been reserved." >&2
+    exit 1
+fi
 printf '\nThe work is done, so the worker deletes the job:\n\n'
 show PHEAN.DELETE "$tube" "$lease"
 if [[ $reply != "(integer) 1" ]]; then
     echo "The job should have been deleted." >&2
     exit 1
 fi
+redis-cli -e -p "$port" DEL "$tube" >/dev/null
+tube=
 
 [[ ${ONCE:-} == 1 ]] && exit 0
 cat <<TEXT
