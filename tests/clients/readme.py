@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""README.md, word by word: its redis-cli sessions must answer what stands there, and its Python worker and its
-Lua script must work.
+"""README.md, word by word: its redis-cli sessions must answer what stands there, its Python worker and its Lua script
+must work, and redis-server must take its settings and those of redis.conf.example.
 
     tests/clients/readme.py [PORT]            (6379)
     tests/clients/readme.py --write [PORT]    puts the server's own replies into README.md
@@ -21,6 +21,8 @@ from pathlib import Path
 import redis
 
 README = Path(__file__).parents[2] / "README.md"
+EXAMPLE = README.with_name("redis.conf.example")
+SERVER = os.environ.get("PHEAN_TEST_SERVER", "redis-server")
 PROMPT = "127.0.0.1:6379> "
 END = "--the end of this reply--"
 LEASE = re.compile(r"\d+-\d{13,}")
@@ -142,6 +144,36 @@ def run_script(con, script):
     assert con.execute_command("PHEAN.PEEK", "orders", "RESERVED") is None
 
 
+def settings(con, text):
+    """The blocks of redis.conf in a text. A block of text that begins a line with a setting's name is one, too."""
+    names = {*con.config_get("*"), "loadmodule"}
+    for code in block("conf").findall(text) + block("text").findall(text):
+        if any(line.split()[:1] and line.split()[0] in names for line in code.splitlines()):
+            yield code
+
+
+def run_settings(con, conf):
+    """A server of its own must start with them, and end as it is told. It listens to nothing but a socket in its
+    folder."""
+    [path] = [module["path"] for module in con.module_list() if module["name"] == "phean"]
+    conf = re.sub("^loadmodule .*", lambda _: f'loadmodule "{path}"', conf, flags=re.M)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "redis.conf").write_text(conf)
+        quiet = ["--port", "0", "--phean.port", "0"] if "loadmodule" in conf else ["--port", "0"]
+        server = subprocess.Popen(
+            [SERVER, f"{folder}/redis.conf", "--dir", folder, "--unixsocket", f"{folder}/socket", *quiet],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        log = []
+        for line in server.stdout:
+            log.append(line)
+            if "eady to accept connections" in line:
+                server.terminate()
+        assert server.wait() == 0 and any("eady to accept" in line for line in log), conf + "".join(log)
+
+
 def main():
     args = sys.argv[1:]
     write = "--write" in args
@@ -160,10 +192,15 @@ def main():
         [worker], [script] = block("python").findall(text), block("lua").findall(text)
         run_worker(con, port, worker)
         run_script(con, script)
+        reader = redis.Redis(port=port, decode_responses=True)
+        blocks = [*settings(reader, text), EXAMPLE.read_text()]
+        assert len(blocks) > 2
+        for conf in blocks:
+            run_settings(reader, conf)
     finally:
         con.flushdb()
         con.acl_deluser("producer", "worker", "monitor", "operator")
-    print(f"README.md: {sessions.count} replies, the worker and the script were right.")
+    print(f"README.md: {sessions.count} replies, the worker, the script and {len(blocks)} blocks of settings were right.")
 
 
 if __name__ == "__main__":
