@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""README.md, word by word: its redis-cli sessions must answer what stands there, its Python worker and its Lua script
+"""README.md, word by word: its redis-cli sessions must answer what stands there, its Python worker and its Lua scripts
 must work, and redis-server must take its settings and those of redis.conf.example.
 
     tests/clients/readme.py [PORT]            (6379)
@@ -134,7 +134,7 @@ def run_worker(con, port, program):
     assert out.splitlines() == ["sending one", "sending two", "sending three"], out
 
 
-def run_script(con, script):
+def run_follow_up(con, script):
     """The follow-up is put while the lease holds, and not again."""
     con.execute_command("PHEAN.PUT", "orders", "socks")
     lease = con.execute_command("PHEAN.RESERVE", "orders")[1]
@@ -142,6 +142,27 @@ def run_script(con, script):
     assert con.eval(script, 2, "orders", "parcels", lease, "pack socks") is None
     assert con.execute_command("PHEAN.PEEK", "parcels", "READY")[1] == b"pack socks"
     assert con.execute_command("PHEAN.PEEK", "orders", "RESERVED") is None
+
+
+def run_once(con, script):
+    """A request that comes again gets the id of its job, and puts none; one that was refused can come again."""
+
+    def put(request):
+        return con.eval(script, 2, "once", f"once:{request}", "body", 60)
+
+    con.config_set("phean.drain", "yes")
+    try:
+        put("a")
+        raise AssertionError("a server that drains takes no jobs")
+    except redis.ResponseError as error:
+        assert "DRAINING" in str(error), error
+    finally:
+        con.config_set("phean.drain", "no")
+    first = put("a")
+    assert (put("a"), put("b")) == (first, first + 1)
+    assert con.execute_command("PHEAN.PEEK", "once", first + 1) == [first + 1, b"body"]
+    assert con.execute_command("PHEAN.PEEK", "once", first + 2) is None
+    assert 0 < con.ttl("once:a") <= 60
 
 
 def settings(con, text):
@@ -189,9 +210,10 @@ def main():
             README.write_text(written)
         elif sessions.wrong:
             sys.exit(f"README.md: {sessions.wrong} of {sessions.count} replies are others now.")
-        [worker], [script] = block("python").findall(text), block("lua").findall(text)
+        [worker], [follow_up, once] = block("python").findall(text), block("lua").findall(text)
         run_worker(con, port, worker)
-        run_script(con, script)
+        run_follow_up(con, follow_up)
+        run_once(con, once)
         reader = redis.Redis(port=port, decode_responses=True)
         blocks = [*settings(reader, text), EXAMPLE.read_text()]
         assert len(blocks) > 2
@@ -200,7 +222,7 @@ def main():
     finally:
         con.flushdb()
         con.acl_deluser("producer", "worker", "monitor", "operator")
-    print(f"README.md: {sessions.count} replies, the worker, the script and {len(blocks)} blocks of settings were right.")
+    print(f"README.md: {sessions.count} replies, the worker, the scripts and {len(blocks)} blocks of settings were right.")
 
 
 if __name__ == "__main__":
