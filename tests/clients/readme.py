@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""README.md, word by word: its redis-cli sessions must answer what stands there, its Python worker and its Lua scripts
-must work, and redis-server must take its settings and those of redis.conf.example.
+"""README.md, word by word: its redis-cli sessions must answer what stands there, its workers in Python and (where php
+has phpredis) in PHP and its Lua scripts must work, and redis-server must take its settings and those of
+redis.conf.example.
 
     tests/clients/readme.py [PORT]            (6379)
     tests/clients/readme.py --write [PORT]    puts the server's own replies into README.md
@@ -11,6 +12,7 @@ The server must be new, as ids begin at 1 there; its data are gone at the end.
 import difflib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,9 +109,9 @@ def eventually(condition, what):
         time.sleep(0.01)
 
 
-def run_worker(con, port, program):
+def run_worker(con, command, program, port):
     """The worker must finish three jobs, and end by itself when it is asked to."""
-    assert program.count("port=6379") == 1
+    assert program.count("6379") == 1
     # On a fresh tube, as its counters tell when the worker has done its work.
     con.delete("emails")
 
@@ -119,10 +121,10 @@ def run_worker(con, port, program):
         return facts[name.encode()]
 
     con.execute_command("PHEAN.MPUT", "emails", 2, "one", "two")
-    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
-        file.write(program.replace("port=6379", f"port={port}"))
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(program.replace("6379", str(port)))
         file.flush()
-        worker = subprocess.Popen([sys.executable, file.name], stdout=subprocess.PIPE, text=True)
+        worker = subprocess.Popen([command, file.name], stdout=subprocess.PIPE, text=True)
         try:
             eventually(lambda: stat("cmd-delete") == 2 and stat("current-waiting") == 1, "two jobs done")
             worker.send_signal(signal.SIGTERM)
@@ -132,6 +134,11 @@ def run_worker(con, port, program):
             worker.kill()
     assert (worker.returncode, stat("cmd-delete")) == (0, 3), out
     assert out.splitlines() == ["sending one", "sending two", "sending three"], out
+
+
+def has_phpredis():
+    code = 'exit(extension_loaded("redis") && extension_loaded("pcntl") ? 0 : 1);'
+    return shutil.which("php") is not None and subprocess.run(["php", "-r", code]).returncode == 0
 
 
 def run_follow_up(con, script):
@@ -210,8 +217,13 @@ def main():
             README.write_text(written)
         elif sessions.wrong:
             sys.exit(f"README.md: {sessions.wrong} of {sessions.count} replies are others now.")
-        [worker], [follow_up, once] = block("python").findall(text), block("lua").findall(text)
-        run_worker(con, port, worker)
+        [python], [php] = block("python").findall(text), block("php").findall(text)
+        [follow_up, once] = block("lua").findall(text)
+        run_worker(con, sys.executable, python, port)
+        if has_phpredis():
+            run_worker(con, "php", f"<?php\n{php}", port)
+        else:
+            print("README.md: its PHP worker is left out, as php has no phpredis or no pcntl.")
         run_follow_up(con, follow_up)
         run_once(con, once)
         reader = redis.Redis(port=port, decode_responses=True)
@@ -222,7 +234,7 @@ def main():
     finally:
         con.flushdb()
         con.acl_deluser("producer", "worker", "monitor", "operator")
-    print(f"README.md: {sessions.count} replies, the worker, the scripts and {len(blocks)} blocks of settings were right.")
+    print(f"README.md: {sessions.count} replies, workers, scripts and {len(blocks)} blocks of settings were right.")
 
 
 if __name__ == "__main__":
