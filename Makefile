@@ -49,7 +49,7 @@ limit: ## the same of a module that keeps no jobs, and only makes phean's calls 
 	PHEAN_BENCH_MODULE=$$(realpath -m "$${CARGO_TARGET_DIR:-target}")/release/examples/liblimit.so \
 	cargo bench --bench compare -- rates waiting replicated
 
-matrix: ## the server and cluster tests on Redis 8 and Valkey too, unpacked from Debian's packages (installs nothing)
+matrix: ## the server and cluster tests on Redis 8 and Valkey too, unpacked from Debian's packages, not installed
 	@scripts/deps.sh run
 	@scripts/matrix.sh
 

@@ -65,6 +65,15 @@ if ((${#missing[@]})); then
         "${as_root[@]}" apt-get update -qq
         "${install[@]}" >/dev/null
     fi
+    # Debian's packages of servers start them, now and at each boot, where systemd runs.
+    services=()
+    for package in redis-server beanstalkd; do
+        [[ " ${missing[*]} " != *" $package "* ]] || services+=("$package")
+    done
+    if ((${#services[@]})) && [[ -d /run/systemd/system ]]; then
+        echo "These run as services from now on, on their usual ports; to end that, as root:"
+        echo "    systemctl disable --now ${services[*]}"
+    fi
 fi
 
 if [[ $goal != build ]]; then

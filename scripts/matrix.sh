@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `make matrix`: the server and cluster tests on each server that phean supports, with one and the same module. Besides this
 # machine's own redis-server these are Debian's newer packages, taken from the mirror that this machine's apt uses.
-# Nothing is installed: they are unpacked, with the libraries they need, into the folder `matrix` beside the build.
+# These are not installed: they are unpacked, with the libraries they need, into the folder `matrix` beside the build.
 #
 # scripts/matrix.sh [NAME…]      only these of the servers listed below
 # FILTER=words scripts/matrix.sh only the tests whose names contain these words
