@@ -60,6 +60,10 @@ pub(super) struct Means {
     pub(super) found: Found,
 }
 
+/// A name is looked for among so many arguments. To look through all of them for each of very many tubes takes longer than
+/// to make strings of the others.
+const NAMED: usize = 16;
+
 /// Redis, for the time of one callback.
 pub(super) struct RedisWorld<'a> {
     ctx: Ctx,
@@ -175,7 +179,7 @@ impl<'a> RedisWorld<'a> {
             ([_, first, ..], [_, string, ..]) if std::ptr::eq(*first, name) => work(*string),
             (bytes, strings) => {
                 // The first stands for the name of the command, whatever an empty name of a tube looks like.
-                let mut named = bytes.iter().zip(strings).skip(1);
+                let mut named = bytes.iter().zip(strings).take(NAMED).skip(1);
                 match named.find(|(bytes, _)| std::ptr::eq(**bytes, name)) {
                     Some((_, string)) => work(*string),
                     None => work(self.last.name(name)),
