@@ -330,12 +330,20 @@ pub(super) fn copying(db: u32) {
 /// Valkey has two bugs here where a module listens. Some versions leave the client in the key's new database
 /// (valkey-io/valkey#4024), so that it is put back where it was. In transactions of others, the database that is told
 /// is the client's, not the key's: then the key may be anywhere.
-fn arrived(ctx: Ctx, home: Option<u32>, moved: Option<Box<[u8]>>, to: (u32, Box<[u8]>)) {
+fn arrived(
+    ctx: Ctx,
+    home: Option<u32>,
+    moved: Option<Box<[u8]>>,
+    to: (u32, Box<[u8]>),
+    is_tube: impl FnOnce() -> bool,
+) {
     if home == Some(to.0) && ctx.has(flag::MULTI | flag::LUA) {
         let dbs = (0..).take_while(|db| ctx.select_db(*db));
         dbs.for_each(|db| tell(News::Here { db, name: to.1.clone() }));
     } else {
-        if let (Some(db), Some(name)) = (home, moved) {
+        if let (Some(db), Some(name)) = (home, moved)
+            && is_tube()
+        {
             renamed((db, name), to.clone());
         }
         tell(News::Here { db: to.0, name: to.1 });
@@ -364,22 +372,27 @@ unsafe extern "C" fn on_key(
         let key = key.cast_const();
         let place = || (ctx.selected_db(), Box::from(bytes_of(&key)));
         let here = |(db, name)| tell(News::Here { db, name });
+        // Keys of every type go by other names. Only a tube has reservations, and to look for its own among very many
+        // takes long.
+        let is_tube = || is_tube(ctx, key.cast_mut());
         match event.to_bytes() {
             b"rename_from" | b"move_from" => LEAVING.set(Some(place())),
             b"rename_to" => {
-                if let Some(from) = LEAVING.take() {
+                if let Some(from) = LEAVING.take()
+                    && is_tube()
+                {
                     renamed(from, place());
                 }
                 here(place());
             }
             b"move_to" => {
                 let (home, moved) = LEAVING.take().unzip();
-                arrived(ctx, home, moved, place());
+                arrived(ctx, home, moved, place(), is_tube);
             }
-            b"copy_to" => arrived(ctx, COPIED.take(), None, place()),
+            b"copy_to" => arrived(ctx, COPIED.take(), None, place(), is_tube),
             b"restore" => here(place()),
             // A replica can see a key again that it held for expired.
-            b"persist" | b"expire" if !ctx.has(flag::MASTER) && is_tube(ctx, key.cast_mut()) => here(place()),
+            b"persist" | b"expire" if !ctx.has(flag::MASTER) && is_tube() => here(place()),
             b"expire" => state::doubt(),
             // What is loaded beside the data set that serves is gathered elsewhere.
             b"loaded" if TUBE_WAS_LOADED.take() && !ctx.has(flag::ASYNC_LOADING) => here(place()),
