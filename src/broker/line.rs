@@ -131,6 +131,8 @@ pub struct Line {
     ends: Pairs,
     /// Who is about to be told: their numbers and places.
     granted: Pairs,
+    /// No lease that is set aside for them has a smaller number.
+    granted_from_n: u64,
     last: u64,
     /// Whether somebody has come to wait whose wait is over first.
     sooner: bool,
@@ -278,6 +280,13 @@ impl Line {
     pub fn grant(&mut self, number: u64, grant: Grant) {
         let Some(place) = self.waiters.place(number) else { return };
         self.step_aside(number, place);
+        if self.granted.is_empty() {
+            self.granted_from_n = u64::MAX;
+        }
+        // Where the clock has stepped back, later leases have smaller numbers.
+        for (_, n) in &grant.jobs {
+            self.granted_from_n = self.granted_from_n.min(*n);
+        }
         if let Some(waiter) = self.waiters.at_mut(place) {
             waiter.grant = Some(grant);
             self.granted.insert(number, place);
@@ -322,8 +331,12 @@ impl Line {
         !self.granted.is_empty()
     }
 
-    /// Whether this reservation of a job is set aside for a waiter that has not been told yet.
+    /// Whether this reservation of a job is set aside for a waiter that has not been told yet. O(n) for n of them, unless it
+    /// is older than all that is set aside, as it mostly is.
     pub fn is_granted(&self, uid: u64, name: &[u8], id: u64, reservation: &Reservation) -> bool {
+        if reservation.n < self.granted_from_n {
+            return false;
+        }
         self.granted.iter().filter_map(|(_, place)| self.waiters.at(place)).any(|waiter| {
             waiter.grant.as_ref().is_some_and(|grant| {
                 grant.uid == uid && *grant.name == *name && grant.jobs.contains(&(id, reservation.n))
@@ -377,6 +390,39 @@ mod tests {
             client: 1,
             until_ms: 5,
         }
+    }
+
+    /// Timeouts ask of each reservation whether it is set aside. Those from before are not looked for.
+    #[test]
+    fn what_is_older_than_all_that_is_set_aside_is_not_looked_for() {
+        let mut line = Line::default();
+        let name = Name::from(&b"a"[..]);
+        let grant = |jobs: &[(u64, u64)]| {
+            let (name, jobs, copies) = (Rc::clone(&name), jobs.to_vec(), Vec::new());
+            Grant { uid: 1, name, jobs, copies }
+        };
+        let is_granted = |line: &Line, id, n| {
+            let reservation = Reservation { n, worker: 1, ..Reservation::default() };
+            line.is_granted(1, b"a", id, &reservation)
+        };
+        let numbers: Vec<u64> = (0..4).map(|_| line.join(wait(&name))).collect();
+        line.grant(numbers[0], grant(&[(1, 100), (2, 101)]));
+        assert_eq!(line.granted_from_n, 100);
+        assert!(is_granted(&line, 1, 100) && is_granted(&line, 2, 101) && !is_granted(&line, 1, 99));
+        // The clock has stepped back.
+        line.grant(numbers[1], grant(&[(3, 50)]));
+        line.grant(numbers[2], grant(&[(4, 102)]));
+        assert!(is_granted(&line, 3, 50) && is_granted(&line, 1, 100) && is_granted(&line, 4, 102));
+        // The first loses what was set aside, and gets something else before anybody is told.
+        assert!(line.take_granted().is_some() && line.take_place_again(numbers[0]).is_some());
+        assert!(!is_granted(&line, 1, 100));
+        line.grant(numbers[0], grant(&[(1, 103)]));
+        assert!(is_granted(&line, 3, 50) && is_granted(&line, 1, 103));
+        numbers.iter().for_each(|number| assert!(line.leave(*number).is_some()));
+        let number = line.join(wait(&name));
+        line.grant(number, grant(&[(5, 200)]));
+        assert_eq!(line.granted_from_n, 200, "what is smaller was told long ago");
+        assert!(is_granted(&line, 5, 200));
     }
 
     #[test]
