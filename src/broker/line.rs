@@ -228,7 +228,8 @@ impl Line {
                 .zip(number)
                 .is_some_and(|(wide, number)| wide.is_marked(number) && !wait.barred.contains(&number))
         };
-        let waiters = self.wide.get(&db).into_iter().flat_map(Pairs::iter);
+        // Where the tube has no number, none of them needs to be looked at.
+        let waiters = number.and(self.wide.get(&db)).into_iter().flat_map(Pairs::iter);
         waiters.filter(move |(_, place)| self.waiters.at(*place).is_some_and(|w| watches(&w.wait)))
     }
 
