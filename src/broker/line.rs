@@ -322,9 +322,13 @@ impl Line {
         Some((number, Rc::clone(&waiter.wait), waiter.grant.take()?))
     }
 
-    /// A waiter was told, and has left: this is left of it.
+    /// A waiter was told, and has left: this is left of it. Not of a wide one, whose connection would have to copy all that
+    /// it watches when it watches one more.
+    #[inline(always)]
     pub fn told(&mut self, wait: Rc<Wait>, grant: Grant) {
-        self.told = Some((wait, grant));
+        if wait.wide.is_none() {
+            self.told = Some((wait, grant));
+        }
     }
 
     /// Whether somebody is about to be told.
@@ -424,6 +428,21 @@ mod tests {
         line.grant(number, grant(&[(5, 200)]));
         assert_eq!(line.granted_from_n, 200, "what is smaller was told long ago");
         assert!(is_granted(&line, 5, 200));
+    }
+
+    #[test]
+    fn what_a_wide_waiter_watches_is_its_own_again_once_it_is_told() {
+        let mut line = Line::default();
+        let mut watched = Watched::default();
+        watched.widen(std::iter::empty());
+        let watched = Rc::new(watched);
+        let name = Name::from(&b"a"[..]);
+        let number = line.join(Wait { names: Vec::new(), wide: Some(Rc::clone(&watched)), ..wait(&name) });
+        line.grant(number, Grant { uid: 1, name, jobs: vec![(1, 1)], copies: Vec::new() });
+        let (_, wait, grant) = line.take_granted().expect("one is to be told");
+        line.leave(number);
+        line.told(wait, grant);
+        assert_eq!(Rc::strong_count(&watched), 1);
     }
 
     #[test]
