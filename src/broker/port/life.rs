@@ -191,16 +191,18 @@ impl Life {
         }
     }
 
-    /// All keys are gone.
+    /// All keys are gone. Costs less than to end each tube by itself.
     pub fn flush(&mut self) {
-        let with_jobs: Vec<Name> = self.list.iter().filter(|name| self.has_jobs(name)).cloned().collect();
-        self.tubes.values_mut().for_each(|tube| (tube.base, tube.paused_until_ms) = (None, 0));
         self.ended_pauses.clear();
-        with_jobs.iter().for_each(|name| self.jobs(name, false));
-    }
-
-    fn has_jobs(&self, name: &[u8]) -> bool {
-        self.tubes.get(name).is_some_and(|tube| tube.has_jobs)
+        let mut before = std::mem::take(&mut self.tubes);
+        let is_kept = |name: &Name| **name == *DEFAULT || before.get(name).is_some_and(Living::is_attended);
+        self.list.retain(is_kept);
+        for (at, name) in self.list.iter().enumerate() {
+            if let Some((name, tube)) = before.remove(name) {
+                let tube = Living { at, has_jobs: false, base: None, paused_until_ms: 0, ..tube };
+                self.tubes.insert(&name, tube);
+            }
+        }
     }
 
     fn end_if_over(&mut self, name: &[u8]) {
@@ -248,6 +250,42 @@ mod tests {
         life.gone(b"b");
         assert!(life.untie(b"b", Tie::Watching, true));
         assert_eq!(names(&life), ["default"]);
+    }
+
+    #[test]
+    fn a_flush_leaves_what_is_used_or_watched() {
+        let mut life = Life::default();
+        let totals = Totals { puts: 3, ..Totals::default() };
+        for n in 0..100 {
+            let name = format!("t{n}");
+            life.jobs(name.as_bytes(), true);
+            if n % 10 == 0 {
+                *life.tie(name.as_bytes(), Tie::Watching, totals).1 = Some(n);
+                life.paused(name.as_bytes(), 5);
+            }
+        }
+        life.tie(b"used", Tie::Using, totals);
+        life.untie(b"t90", Tie::Watching, false);
+        life.paused(b"t91", 5);
+        life.jobs(b"t91", false);
+        assert!(life.has_ended_pauses());
+        life.flush();
+        let kept: Vec<String> = (0..9).map(|n| format!("t{}", n * 10)).collect();
+        assert_eq!(
+            names(&life),
+            [&["default".to_string()][..], &kept[..], &["used".to_string()][..]].concat()
+        );
+        assert!(!life.has_ended_pauses() && !life.has(b"t91"));
+        for n in (0..90).step_by(10) {
+            let name = format!("t{n}");
+            assert_eq!((life.number(name.as_bytes()), life.ties(name.as_bytes())), (Some(n), (0, 1)));
+            assert_eq!(life.since_birth(name.as_bytes(), totals).puts, 3, "it counts anew");
+        }
+        // Each knows its place, and none has a job or a pause.
+        assert!(life.untie(b"t20", Tie::Watching, false));
+        assert!(life.untie(b"used", Tie::Using, true));
+        assert_eq!(names(&life)[..4], ["default", "t0", "t10", "t80"]);
+        assert!(!life.has_ended_pauses() && names(&life).len() == 9);
     }
 
     #[test]
