@@ -4,12 +4,11 @@ use std::ffi::{c_int, c_void};
 use std::os::fd::RawFd;
 
 use super::super::api::{self, Ready};
-use super::super::clock::now_ms;
 use super::super::guard::guard;
 use super::super::state;
 use super::listen::on_input;
 use super::socket::Peer;
-use super::{Connection, Door};
+use super::{Connection, Door, STALLS_EACH_MS};
 
 /// So much is read from a connection in one turn of the event loop, in bytes.
 const READ: usize = 64 * 1024;
@@ -29,8 +28,9 @@ const CROWD: usize = 256;
 /// So many of them in one turn.
 const FORGETS: usize = 256;
 
-/// A connection that has taken nothing of its output for so long, in milliseconds, is closed.
-const STALLED_MS: u64 = 30_000;
+/// A connection that has taken nothing of its output in so many looks for that is closed. They are counted, and no clock is
+/// asked, which may step forward; nor does a script that ran for long make anybody look as if he had not read.
+const STALLED_LOOKS: u64 = 30_000 / STALLS_EACH_MS;
 
 impl Door {
     /// A connection has input: it is read now, or in a later turn if many are.
@@ -124,7 +124,7 @@ impl Door {
         let is_empty = connection.session.output().is_empty();
         let waits = !connection.broken && !is_empty;
         if waits && (sent > 0 || !connection.writing) {
-            connection.stalled_ms = now_ms();
+            connection.stalled_looks = 0;
         }
         if waits != connection.writing {
             connection.writing = waits;
@@ -173,10 +173,10 @@ impl Door {
     }
 
     /// Closes connections that do not read what they asked for.
-    pub(super) fn cut_off_stalled(&mut self, now_ms: u64) {
-        let is_stalled = |connection: &Connection| {
-            connection.writing && !connection.broken && connection.stalled_ms + STALLED_MS <= now_ms
-        };
+    pub(super) fn cut_off_stalled(&mut self) {
+        self.connections.iter_mut().flatten().for_each(|connection| connection.stalled_looks += 1);
+        // The first look may have come at once.
+        let is_stalled = |it: &Connection| it.writing && !it.broken && it.stalled_looks > STALLED_LOOKS;
         for fd in self.those(is_stalled) {
             let Some(connection) = self.at(fd) else { continue };
             connection.broken = true;
@@ -185,7 +185,7 @@ impl Door {
             self.counters.cut_off += 1;
             self.complain(&format!(
                 "phean.port closes a connection that has read nothing for {} seconds, with {len} bytes left to send",
-                STALLED_MS / 1000
+                STALLED_LOOKS * STALLS_EACH_MS / 1000
             ));
         }
     }

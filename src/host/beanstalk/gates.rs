@@ -40,7 +40,8 @@ pub(super) struct Memory {
     slots: Vec<(Box<[u8]>, bool)>,
     /// Whether Redis has let writes through, and nothing has happened since that could change that.
     is_open: bool,
-    quiet_until_ms: u64,
+    /// When the log was last told of something (Unix ms).
+    complained_ms: u64,
     left_out: u64,
     facts: facts::Known,
 }
@@ -64,7 +65,7 @@ impl Memory {
             filter: None,
             slots: Vec::new(),
             is_open: false,
-            quiet_until_ms: 0,
+            complained_ms: 0,
             left_out: 0,
             facts: facts::Known::look(),
         }
@@ -165,7 +166,8 @@ impl Memory {
 
     /// Tells the log, but not too often.
     fn complain(&mut self, ctx: Ctx, now_ms: u64, text: &str) {
-        if now_ms < self.quiet_until_ms {
+        // The clock may step back.
+        if now_ms.abs_diff(self.complained_ms) < COMPLAINT_MS {
             self.left_out += 1;
             return;
         }
@@ -173,7 +175,7 @@ impl Memory {
             0 => String::new(),
             count => format!(" ({count} more like this since the last time)"),
         };
-        self.quiet_until_ms = now_ms + COMPLAINT_MS;
+        self.complained_ms = now_ms;
         ctx.log(c"warning", &format!("a client of phean.port was refused: {text}{others}"));
     }
 }

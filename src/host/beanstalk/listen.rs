@@ -142,7 +142,7 @@ impl Door {
             drains: false,
             broken: false,
             is_new: true,
-            stalled_ms: 0,
+            stalled_looks: 0,
         };
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);

@@ -73,8 +73,8 @@ struct Connection {
     broken: bool,
     /// Whether its user was not looked at yet.
     is_new: bool,
-    /// Since when it has taken nothing of its output (Unix ms).
-    stalled_ms: u64,
+    /// How many looks for that there were since it last took something of its output.
+    stalled_looks: u64,
 }
 
 /// What is there only while the port is on.
@@ -140,7 +140,8 @@ pub(super) struct Door {
     /// As many clients as Redis takes, and with them file descriptors.
     redis_maxclients: u64,
     counters: Counters,
-    quiet_until_ms: u64,
+    /// When the log was last told of something (Unix ms).
+    complained_ms: u64,
     stalls_looked_ms: u64,
 }
 
@@ -287,7 +288,7 @@ impl Door {
         // The clock may step back.
         if now_ms.abs_diff(self.stalls_looked_ms) >= STALLS_EACH_MS {
             self.stalls_looked_ms = now_ms;
-            self.cut_off_stalled(now_ms);
+            self.cut_off_stalled();
             self.look_for_ends();
         }
     }
@@ -295,8 +296,9 @@ impl Door {
     /// Tells the log, but not too often.
     fn complain(&mut self, text: &str) {
         let now_ms = now_ms();
-        if now_ms >= self.quiet_until_ms {
-            self.quiet_until_ms = now_ms + COMPLAINT_MS;
+        // The clock may step back.
+        if now_ms.abs_diff(self.complained_ms) >= COMPLAINT_MS {
+            self.complained_ms = now_ms;
             api::log(std::ptr::null_mut(), c"warning", text);
         }
     }
