@@ -105,14 +105,16 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     }
 
     /// Of very many watched tubes that jobs may be taken from, the one with the most urgent job. Those with more urgent
-    /// jobs, which may not be taken, are like empty ones, and told by their numbers.
+    /// jobs, which may not be taken, are like empty ones, and told by their numbers, in ascending order.
     fn most_urgent(&mut self, barred: &mut Vec<u32>) -> Option<Name> {
         barred.clear();
-        self.broker.most_urgent(&self.session.watched, |number, name| {
+        let name = self.broker.most_urgent(&self.session.watched, |number, name| {
             let is_usable = is_usable(self.gates, name);
             barred.extend((!is_usable).then_some(number));
             is_usable
-        })
+        });
+        barred.sort_unstable();
+        name
     }
 
     /// The tube with the most urgent job. What is over by now is ended first, and those who wait are served.

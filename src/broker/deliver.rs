@@ -112,6 +112,8 @@ impl Broker {
                 // Among very many tubes, it is like an empty one.
                 drop(key);
                 self.take_back(&wait, &grant);
+                // Else it would be copied there, with all that are barred already.
+                drop(wait);
                 self.line.bar(number, tube);
                 again.extend(self.line.take_place_again(number));
                 continue;

@@ -28,7 +28,7 @@ pub struct Wait {
     pub names: Vec<Name>,
     /// The tubes of a wide waiter.
     pub wide: Option<Rc<Watched>>,
-    /// Those of them that it may not use, by their numbers.
+    /// Those of them that it may not use, by their numbers, in ascending order.
     pub barred: Vec<u32>,
     /// How many jobs it takes at most; `None` if it asked for a single one.
     pub count: Option<u32>,
@@ -52,7 +52,12 @@ impl Wait {
     pub fn is_for(&self, name: &Name, number: Option<u32>) -> bool {
         self.names.contains(name)
             || self.wide.as_ref().is_some_and(|wide| wide.contains(name, number))
-                && number.is_none_or(|number| !self.barred.contains(&number))
+                && number.is_none_or(|number| !self.is_barred(number))
+    }
+
+    /// Whether this wide waiter may not use the tube of this number.
+    pub fn is_barred(&self, number: u32) -> bool {
+        self.barred.binary_search(&number).is_ok()
     }
 }
 
@@ -226,7 +231,7 @@ impl Line {
             wait.wide
                 .as_ref()
                 .zip(number)
-                .is_some_and(|(wide, number)| wide.is_marked(number) && !wait.barred.contains(&number))
+                .is_some_and(|(wide, number)| wide.is_marked(number) && !wait.is_barred(number))
         };
         // Where the tube has no number, none of them needs to be looked at.
         let waiters = number.and(self.wide.get(&db)).into_iter().flat_map(Pairs::iter);
@@ -352,7 +357,12 @@ impl Line {
     /// A wide waiter may not use the tube of this number.
     pub fn bar(&mut self, number: u64, tube: u32) {
         let waiter = self.waiters.place(number).and_then(|place| self.waiters.at_mut(place));
-        waiter.into_iter().for_each(|waiter| Rc::make_mut(&mut waiter.wait).barred.push(tube));
+        waiter.into_iter().for_each(|waiter| {
+            let barred = &mut Rc::make_mut(&mut waiter.wait).barred;
+            if let Err(at) = barred.binary_search(&tube) {
+                barred.insert(at, tube);
+            }
+        });
     }
 
     /// What was set aside is gone: the waiter takes its old place again. Returns what it waits for.

@@ -4,7 +4,8 @@
 //! look at each of them. Such a tube has a number, by which a connection knows whether it watches it. A tube that is
 //! paused has no head here.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::rc::Rc;
 
 use crate::queue::{Change, Order, Tube};
@@ -111,22 +112,37 @@ impl Heads {
     }
 
     /// The tube with the most urgent job among those watched that may be used. Costs a look at each tube that has a more
-    /// urgent job and is not watched, but no more than two looks at each that is watched; and a question for each that
-    /// has a more urgent job and may not be used, with one more look at each if many tubes stand before it.
+    /// urgent job and is not watched, but no more than three looks at each that is watched; and a question for each that
+    /// has a more urgent job and may not be used, with O(log n) for each of n if many tubes stand before it.
     pub fn first(&self, watched: &Watched, mut may_use: impl FnMut(u32, &Name) -> bool) -> Option<Name> {
         let mut usable = |number: u32| {
             let name = &self.tubes.get(number as usize)?.name;
             may_use(number, name).then(|| Rc::clone(name))
         };
         let limit = watched.len();
-        let heads = self.order.iter().take(limit).filter(|(_, number)| watched.is_marked(*number));
-        let first = heads.map(|(_, number)| *number).find_map(&mut usable);
-        if first.is_some() || self.order.len() <= limit {
-            return first;
+        let mut seen = None;
+        for head in self.order.iter().take(limit) {
+            let found = if watched.is_marked(head.1) { usable(head.1) } else { None };
+            if found.is_some() {
+                return found;
+            }
+            seen = Some(*head);
         }
-        let heads = || watched.marks().filter_map(|n| Some((self.tubes.get(n as usize)?.head?, n)));
-        let next = |last: &(Head, u32)| heads().filter(|head| head > last).min();
-        std::iter::successors(heads().min(), next).find_map(|(_, number)| usable(number))
+        if self.order.len() <= limit {
+            return None;
+        }
+        let heads = || {
+            let heads = watched.marks().filter_map(|n| Some((self.tubes.get(n as usize)?.head?, n)));
+            heads.filter(|head| Some(*head) > seen)
+        };
+        // Mostly the first may be used, and the others need no order.
+        let found = usable(heads().min()?.1);
+        if found.is_some() {
+            return found;
+        }
+        let mut left: BinaryHeap<Reverse<(Head, u32)>> = heads().map(Reverse).collect();
+        left.pop();
+        std::iter::from_fn(|| left.pop()).find_map(|Reverse((_, number))| usable(number))
     }
 }
 
@@ -187,5 +203,41 @@ mod tests {
             assert!(heads.ignore(number));
         }
         assert!(heads.is_empty());
+    }
+
+    /// Against a plain search, with few that are watched behind many that are not, and with many that may not be used.
+    #[test]
+    fn each_that_may_not_be_used_is_asked_about_once() {
+        use rand::{Rng, SeedableRng};
+        let mut rng = rand::rngs::SmallRng::seed_from_u64(3);
+        let mut asked_of_many = 0;
+        for round in 0..300 {
+            let mut heads = Heads::default();
+            let tubes = rng.random_range(1..120);
+            let pris: Vec<Option<u32>> =
+                (0..tubes).map(|_| rng.random_bool(0.8).then(|| rng.random_range(0..20))).collect();
+            for (number, pri) in (0_u32..).zip(&pris) {
+                let tube = pri.map(|pri| tube(u64::from(number) + 1, pri));
+                heads.watch(None, &name(&number.to_string()), tube.as_ref());
+            }
+            let share = [0.1, 0.5, 1.0][round % 3];
+            let numbers: Vec<u32> = (0..tubes).filter(|_| rng.random_bool(share)).collect();
+            let barred: Vec<u32> = (0..tubes).filter(|_| rng.random_bool(0.7)).collect();
+            let mut asked = Vec::new();
+            let found = heads.first(&watched(&numbers), |number, _| {
+                asked.push(number);
+                !barred.contains(&number)
+            });
+            let mut order: Vec<(u32, u32)> =
+                numbers.iter().filter_map(|number| Some((pris[*number as usize]?, *number))).collect();
+            order.sort_unstable();
+            let at = order.iter().position(|(_, number)| !barred.contains(number));
+            let expected: Vec<u32> =
+                order.iter().take(at.map_or(order.len(), |at| at + 1)).map(|(_, number)| *number).collect();
+            assert_eq!(asked, expected, "round {round}");
+            assert_eq!(found, at.map(|at| name(&order[at].1.to_string())), "round {round}");
+            asked_of_many += usize::from(asked.len() > 2 && heads.order.len() > numbers.len());
+        }
+        assert!(asked_of_many > 20, "{asked_of_many}");
     }
 }

@@ -457,7 +457,7 @@ impl Broker {
     /// Serves a waiter that watches very many tubes, if one of them has a job.
     pub(super) fn serve_wide<W: World>(&mut self, world: &mut W, wait: &Rc<Wait>, now_ms: u64) {
         let Some(watched) = &wait.wide else { return };
-        let is_usable = |number, _: &Name| !wait.barred.contains(&number);
+        let is_usable = |number, _: &Name| !wait.is_barred(number);
         let mut last = None;
         for _ in 0..self.settings.slices.tubes {
             let name = self.most_urgent(watched, is_usable);
