@@ -43,6 +43,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     /// There is no job now: waits, unless there is a reason not to. Of very many watched tubes, these are barred.
     fn wait(&mut self, until_ms: u64, number: Option<u64>, barred: Vec<u32>) {
         let soonest = self.broker.soonest_held(self.world, self.session.client, self.now_ms);
+        let holds = soonest.is_some();
         let margin_ms = soonest.map_or(NEVER, |held| held.deadline_ms.saturating_sub(MARGIN_MS));
         if margin_ms <= self.now_ms {
             return self.say(DEADLINE_SOON);
@@ -64,6 +65,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
             bound: true,
             client: self.session.client,
             until_ms: until_ms.min(margin_ms).min(self.now_ms.saturating_add(DURATION_MAX_MS)),
+            margin_ms: holds.then_some(MARGIN_MS),
         };
         let number = match number {
             Some(number) => {

@@ -40,6 +40,9 @@ pub struct Wait {
     pub client: u64,
     /// When it stops waiting (Unix ms).
     pub until_ms: u64,
+    /// It is not kept waiting for longer than until so many milliseconds before the first of the reservations ends that it
+    /// holds; `None` if it holds none, or if that is nothing to it. `until_ms` heeds it.
+    pub margin_ms: Option<u64>,
 }
 
 impl Wait {
@@ -134,6 +137,8 @@ pub struct Line {
     wide: BTreeMap<u32, Pairs>,
     /// When each wait is over, and the waiter's number.
     ends: Pairs,
+    /// The clients that have a margin, and their numbers, about to be told or not.
+    holding: Pairs,
     /// Who is about to be told: their numbers and places.
     granted: Pairs,
     /// No lease that is set aside for them has a smaller number.
@@ -156,6 +161,9 @@ impl Line {
 
     /// Adds a waiter that was in line before, at the place that its number gives it.
     pub fn join_again(&mut self, number: u64, wait: Wait) {
+        if wait.margin_ms.is_some() {
+            self.holding.insert(wait.client, number);
+        }
         let place = self.waiters.insert(number, Waiter { wait: Rc::new(wait), grant: None });
         self.stand(number, place);
     }
@@ -170,6 +178,25 @@ impl Line {
         }
         self.ends.insert(wait.until_ms, number);
         self.sooner |= self.ends.first() == Some((wait.until_ms, number));
+    }
+
+    /// A reservation that this client holds ends at this time from now on (Unix ms), which somebody else chose if it waits.
+    /// O(log n).
+    pub fn holds_until(&mut self, client: u64, deadline_ms: u64) {
+        let Some(number) = self.holding.get(client) else { return };
+        let Some(place) = self.waiters.place(number) else { return };
+        let Some(waiter) = self.waiters.at_mut(place) else { return };
+        let Some(margin_ms) = waiter.wait.margin_ms else { return };
+        let until_ms = deadline_ms.saturating_sub(margin_ms);
+        if until_ms >= waiter.wait.until_ms {
+            return;
+        }
+        let before_ms = std::mem::replace(&mut Rc::make_mut(&mut waiter.wait).until_ms, until_ms);
+        // Who is about to be told stands in no line.
+        if self.ends.remove(before_ms, number) {
+            self.ends.insert(until_ms, number);
+            self.sooner |= self.ends.first() == Some((until_ms, number));
+        }
     }
 
     /// Whether a wait may be over sooner than when this was last asked.
@@ -206,7 +233,11 @@ impl Line {
         if !self.granted.remove(number, place) {
             self.step_aside(number, place);
         }
-        self.waiters.remove_at(number, place).map(|waiter| (waiter.wait, waiter.grant))
+        let Waiter { wait, grant } = self.waiters.remove_at(number, place)?;
+        if wait.margin_ms.is_some() {
+            self.holding.remove(wait.client, number);
+        }
+        Some((wait, grant))
     }
 
     /// The first in a tube's line. `number_of` tells by which number wide waiters know the tube, if any does.
@@ -404,6 +435,7 @@ mod tests {
             bound: false,
             client: 1,
             until_ms: 5,
+            margin_ms: None,
         }
     }
 

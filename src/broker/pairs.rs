@@ -75,6 +75,7 @@ impl Pairs {
     }
 
     /// The first of all pairs.
+    #[inline(always)]
     pub fn first(&self) -> Option<(u64, u64)> {
         self.few.first().or_else(|| self.many.first()).copied()
     }

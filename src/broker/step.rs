@@ -357,7 +357,9 @@ impl<'a, W: World> Step<'a, W> {
         match touched_for_ms {
             None => self.broker.sessions.ended(worker, uid, self.name, id),
             Some(for_ms) => {
-                self.broker.sessions.touched(worker, uid, self.name, id, at_ms.saturating_add(for_ms));
+                let deadline_ms = at_ms.saturating_add(for_ms);
+                self.broker.sessions.touched(worker, uid, self.name, id, deadline_ms);
+                self.broker.line.holds_until(worker, deadline_ms);
             }
         }
     }

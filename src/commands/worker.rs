@@ -283,6 +283,7 @@ fn wait_or_null<W: World, R: Reply>(
         bound: options.bound,
         client: call.client.id(),
         until_ms: call.now_ms.saturating_add(timeout_ms),
+        margin_ms: None,
     }))
 }
 

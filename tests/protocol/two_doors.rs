@@ -189,7 +189,8 @@ fn a_slice_is_a_slice_though_many_wait() {
 fn wait(client: u64, until_ms: u64) -> Wait {
     let names = vec![Name::from(&b"t"[..])];
     let barred = Vec::new();
-    Wait { db: 0, names, wide: None, barred, count: None, ttr_ms: None, bound: false, client, until_ms }
+    let (wide, margin_ms) = (None, None);
+    Wait { db: 0, names, wide, barred, count: None, ttr_ms: None, bound: false, client, until_ms, margin_ms }
 }
 
 /// An append-only file of events alone, as a rewrite without a preamble leaves it, is loaded while the port is open.

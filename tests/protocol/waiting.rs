@@ -100,6 +100,33 @@ fn a_margin_that_somebody_else_moved_does_not_end_the_wait() {
     assert_eq!((driver.read(a).as_str(), driver.read(b).as_str()), ("RESERVED 2 1\r\ny\r\n", ""));
 }
 
+/// The margin comes sooner by that than when the wait began, and nobody waited for it.
+#[test]
+fn a_margin_that_somebody_else_brought_nearer_ends_the_wait() {
+    let mut driver = Driver::new();
+    let (a, b) = (driver.connect(), driver.connect());
+    driver.put(a, "0 0 60", "x");
+    driver.put(a, "0 0 60", "y");
+    driver.say(a, "reserve\nreserve\nreserve-with-timeout 30");
+    driver.say(b, "reserve-with-timeout 30");
+    assert_eq!(driver.phean("TOUCH default 2 FOR 5"), "1");
+    driver.pass(3_999);
+    assert_eq!(driver.read(a), "");
+    // While a job is set aside for it, which somebody else deletes before it is told.
+    driver.phean_only("PUT default z");
+    driver.phean_only("TOUCH default 1 FOR 2");
+    driver.phean_only("DELETE default 3");
+    driver.settle();
+    assert_eq!(driver.read(a), "");
+    driver.pass(2);
+    assert_eq!((driver.read(a).as_str(), driver.read(b).as_str()), ("DEADLINE_SOON\r\n", ""));
+    // At once, where it has come already.
+    assert_eq!(driver.say(a, "touch 1\ntouch 2\nreserve-with-timeout 30"), "TOUCHED\nTOUCHED\n");
+    driver.phean("TOUCH default 1 FOR 0.5");
+    driver.pass(1);
+    assert_eq!((driver.read(a).as_str(), driver.read(b).as_str()), ("DEADLINE_SOON\r\n", ""));
+}
+
 #[test]
 fn a_margin_whose_job_somebody_else_deleted_does_not_end_the_wait() {
     let mut driver = Driver::new();
