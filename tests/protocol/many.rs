@@ -1,5 +1,7 @@
 //! Thousands of tubes.
 
+use phean::queue::State;
+
 use super::driver::{Connection, Driver};
 use super::world::{Op, Place};
 
@@ -210,4 +212,22 @@ fn a_wide_waiter_is_served_however_many_tubes_are_gone() {
     driver.now_ms += 1;
     driver.settle();
     assert_eq!(driver.read(c), "RESERVED 132 1\r\nz\r\n");
+}
+
+/// A reserve that looks at no tube does no more of what is due than a tick does.
+#[test]
+fn a_slice_is_a_slice_though_very_many_tubes_are_watched() {
+    let mut driver = Driver::new();
+    let c = wide(&mut driver, 100);
+    let bodies = vec!["x"; 200].join(" ");
+    for n in 0..100 {
+        driver.phean(&format!("MPUT t{n} 200 {bodies} DELAY 5"));
+    }
+    driver.now_ms += 5_100;
+    driver.session(c).feed(b"reserve\r\n");
+    driver.run_only(c);
+    let counts = driver.server.broker.jobs();
+    let promoted = 20_000 - counts.of(State::Delayed);
+    assert_eq!(counts.of(State::Reserved), 1);
+    assert!((1..=1_024).contains(&promoted), "{promoted} promoted in one step");
 }

@@ -445,12 +445,13 @@ impl Broker {
         if self.role != Role::Primary {
             return;
         }
+        let mut changes = 0;
         for _ in 0..self.settings.slices.tubes {
-            if self.names.next_ms().is_none_or(|at_ms| !is_over(at_ms, now_ms))
-                || self.attend_next(world, now_ms).is_none()
-            {
+            if changes >= 2 * self.settings.slices.jobs {
                 break;
             }
+            let Some(more) = self.attend_next(world, now_ms) else { break };
+            changes += more;
         }
     }
 
