@@ -15,7 +15,8 @@ use super::session::{Session, Stage, Waiting};
 pub struct PortSettings {
     /// The database that its tubes live in.
     pub db: u32,
-    /// So many things are done for one session before others have their turn: a put is two, any other command one.
+    /// So many things are done for one session before others have their turn: a put is two, any other command one, or more
+    /// if it looks at many tubes.
     pub steps: usize,
 }
 

@@ -315,6 +315,14 @@ impl Driver {
         self.run(connection);
     }
 
+    /// Lets one connection have one turn, and nothing follow from it yet.
+    pub fn turn(&mut self, connection: Connection) {
+        let Driver { server, port, host, now_ms, sessions, .. } = self;
+        let session = sessions.get_mut(&connection).expect("an open connection");
+        server.world.state.borrow_mut().now_ms = *now_ms;
+        port.run(session, &mut server.broker, &mut server.world, host, *now_ms);
+    }
+
     /// Ends a wait as the host does on a server that has become a replica.
     pub fn interrupt(&mut self, connection: Connection) {
         let session = self.sessions.get_mut(&connection).expect("an open connection");

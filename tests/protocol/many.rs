@@ -231,3 +231,47 @@ fn a_slice_is_a_slice_though_very_many_tubes_are_watched() {
     assert_eq!(counts.of(State::Reserved), 1);
     assert!((1..=1_024).contains(&promoted), "{promoted} promoted in one step");
 }
+
+/// The answers to a command that is sent a hundred times, as they come turn by turn.
+fn turns(driver: &mut Driver, connection: Connection, command: &str) -> Vec<usize> {
+    driver.session(connection).feed(format!("{command}\r\n").repeat(100).as_bytes());
+    let mut turns = Vec::new();
+    while driver.session(connection).has_work() {
+        driver.turn(connection);
+        let output = driver.session(connection).output();
+        let len = output.len();
+        turns.push(output.as_slice().iter().filter(|byte| **byte == b'\n').count());
+        output.consume(len);
+    }
+    assert_eq!(turns.iter().sum::<usize>(), 100);
+    turns
+}
+
+/// A turn is over after so many commands, or sooner, if each of them looks at thousands of tubes.
+#[test]
+fn commands_that_look_at_very_many_tubes_have_more_turns() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    assert_eq!(turns(&mut driver, c, "peek 99"), [100]);
+    // Each copy may have any id.
+    driver.phean("PUT t x");
+    for n in 0..3_000 {
+        driver.redis(&Op::Copy(Place::of(0, b"t"), Place::of(0, format!("copy{n}").as_bytes())));
+    }
+    for command in ["peek 99", "delete 99", "kick-job 99", "stats-job 99"] {
+        assert_eq!(turns(&mut driver, c, command), [1; 100], "{command}");
+    }
+    // Of those that are watched, only the last has a job, and the others that have one stand before it.
+    let mut driver = Driver::new();
+    let c = wide(&mut driver, 1_500);
+    let other = wide(&mut driver, 4_000);
+    for n in 1_500..4_000 {
+        driver.phean(&format!("PUT t{n} x"));
+    }
+    driver.close(other);
+    assert_eq!(turns(&mut driver, c, "reserve-with-timeout 0"), [100]);
+    let other = wide(&mut driver, 4_000);
+    let most = turns(&mut driver, c, "reserve-with-timeout 0").into_iter().max();
+    assert!(most.is_some_and(|most| most < 5), "{most:?} in one turn");
+    driver.close(other);
+}

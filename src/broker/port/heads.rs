@@ -113,8 +113,14 @@ impl Heads {
 
     /// The tube with the most urgent job among those watched that may be used. Costs a look at each tube that has a more
     /// urgent job and is not watched, but no more than three looks at each that is watched; and a question for each that
-    /// has a more urgent job and may not be used, with O(log n) for each of n if many tubes stand before it.
-    pub fn first(&self, watched: &Watched, mut may_use: impl FnMut(u32, &Name) -> bool) -> Option<Name> {
+    /// has a more urgent job and may not be used, with O(log n) for each of n if many tubes stand before it. Adds to `looks`
+    /// how many there were.
+    pub fn first(
+        &self,
+        watched: &Watched,
+        looks: &mut usize,
+        mut may_use: impl FnMut(u32, &Name) -> bool,
+    ) -> Option<Name> {
         let mut usable = |number: u32| {
             let name = &self.tubes.get(number as usize)?.name;
             may_use(number, name).then(|| Rc::clone(name))
@@ -122,6 +128,7 @@ impl Heads {
         let limit = watched.len();
         let mut seen = None;
         for head in self.order.iter().take(limit) {
+            *looks += 1;
             let found = if watched.is_marked(head.1) { usable(head.1) } else { None };
             if found.is_some() {
                 return found;
@@ -135,6 +142,7 @@ impl Heads {
             let heads = watched.marks().filter_map(|n| Some((self.tubes.get(n as usize)?.head?, n)));
             heads.filter(|head| Some(*head) > seen)
         };
+        *looks += 2 * limit;
         // Mostly the first may be used, and the others need no order.
         let found = usable(heads().min()?.1);
         if found.is_some() {
@@ -175,12 +183,14 @@ mod tests {
         let c = heads.watch(None, &name("c"), Some(&tube(3, 4)));
         let d = heads.watch(None, &name("d"), None);
         assert_eq!(heads.watch(Some(a), &name("a"), Some(&tube(1, 5))), a, "by another connection");
-        let first = |heads: &Heads, numbers: &[u32]| heads.first(&watched(numbers), |_, _| true);
+        let first = |heads: &Heads, numbers: &[u32]| heads.first(&watched(numbers), &mut 0, |_, _| true);
         assert_eq!(first(&heads, &[a, b, c, d]), Some(name("c")));
         assert_eq!(first(&heads, &[b, a]), Some(name("a")));
         assert_eq!(first(&heads, &[b]), Some(name("b")), "found though others come first");
         assert_eq!(first(&heads, &[d, 7]), None);
-        let but = |barred: u32, numbers: &[u32]| heads.first(&watched(numbers), |number, _| number != barred);
+        let but = |barred: u32, numbers: &[u32]| {
+            heads.first(&watched(numbers), &mut 0, |number, _| number != barred)
+        };
         assert_eq!(but(c, &[a, b, c, d]), Some(name("a")));
         assert_eq!(but(a, &[b, a]), Some(name("b")), "found though others come first");
         assert_eq!(but(b, &[b]), None);
@@ -224,7 +234,7 @@ mod tests {
             let numbers: Vec<u32> = (0..tubes).filter(|_| rng.random_bool(share)).collect();
             let barred: Vec<u32> = (0..tubes).filter(|_| rng.random_bool(0.7)).collect();
             let mut asked = Vec::new();
-            let found = heads.first(&watched(&numbers), |number, _| {
+            let found = heads.first(&watched(&numbers), &mut 0, |number, _| {
                 asked.push(number);
                 !barred.contains(&number)
             });

@@ -6,6 +6,7 @@ mod heads;
 mod life;
 mod whereabouts;
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::queue::decide::Worker;
@@ -49,9 +50,19 @@ pub(super) struct PortIndex {
     is_headed_anew: bool,
     /// The tube that was last asked for by its name, and its number.
     last: Option<(Name, Option<u32>)>,
+    /// How many tubes single commands looked at, since that was last asked.
+    looks: Cell<usize>,
 }
 
+/// To look at the head of so many tubes costs as much as to look at one of them.
+const HEADS: usize = 8;
+
 impl PortIndex {
+    /// So many tubes were looked at for a single command.
+    fn count_looks(&self, count: usize) {
+        self.looks.set(self.looks.get() + count);
+    }
+
     /// A change of one of its tubes is being made.
     pub(super) fn change(&mut self, name: &[u8], change: &Change<'_>, had_jobs: bool) {
         if !self.heads.is_empty() && !self.is_headed_anew {
@@ -201,8 +212,14 @@ impl Broker {
     pub fn find_job<W: World>(&self, world: &mut W, id: u64) -> Option<Name> {
         let port = self.port.as_ref().filter(|_| (1..=ID_MAX).contains(&id))?;
         let places = &port.whereabouts;
-        let mut names = places.hinted(id).chain(places.others(id));
+        let mut names = places.hinted(id).chain(places.others(id)).inspect(|_| port.count_looks(1));
         names.find(|name| holds(world, port.db, name, id)).cloned()
+    }
+
+    /// About how many tubes single commands of the port looked at since this was last asked, in so far as some commands
+    /// look at many: those that look for a job, or for the most urgent one.
+    pub fn take_looks(&mut self) -> usize {
+        self.port.as_ref().map_or(0, |port| port.looks.take())
     }
 
     /// How many jobs are noted with their tubes, those included that are gone and not swept away yet.
@@ -378,8 +395,19 @@ impl Broker {
 
     /// The tube with the most urgent ready job among very many that are all [watched](Broker::watch), and that may be
     /// used, as is asked by number and name.
-    pub fn most_urgent(&self, watched: &Watched, may_use: impl FnMut(u32, &Name) -> bool) -> Option<Name> {
-        self.port.as_ref()?.heads.first(watched, may_use)
+    pub fn most_urgent(
+        &self,
+        watched: &Watched,
+        mut may_use: impl FnMut(u32, &Name) -> bool,
+    ) -> Option<Name> {
+        let port = self.port.as_ref()?;
+        let mut heads = 0;
+        let name = port.heads.first(watched, &mut heads, |number, name| {
+            port.count_looks(1);
+            may_use(number, name)
+        });
+        port.count_looks(heads / HEADS);
+        name
     }
 
     /// No reserve finds a job in this tube, whatever was thought.
@@ -452,6 +480,7 @@ impl Broker {
             }
             let Some(more) = self.attend_next(world, now_ms) else { break };
             changes += more;
+            self.port.iter().for_each(|port| port.count_looks(1 + more));
         }
     }
 
