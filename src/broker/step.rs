@@ -44,6 +44,10 @@ pub struct Step<'a, W: World> {
 /// So many bytes of memory are kept for the next event.
 const BUFFER_MAX: usize = 64 * 1024;
 
+/// So much of what is due is done in a tube that has no ready job, whatever was done in others: a pause that is over and some
+/// reservations may stand before a job that is due.
+const LEAST: usize = 4;
+
 /// Later than any time.
 const NEVER: u64 = u64::MAX;
 
@@ -84,6 +88,26 @@ impl<'a, W: World> Step<'a, W> {
         let key = Step::open(broker, world, db, name)?;
         let mut step = Step::of(broker, world, key, db, name, now_ms);
         step.begin();
+        let done = work(&mut step);
+        step.finish();
+        Ok(done)
+    }
+
+    /// The same where `left` bounds how much of what is due is done, and is lowered by what was. But a job that is due is
+    /// found in any case.
+    pub fn run_within<T>(
+        left: &mut usize,
+        broker: &'a mut Broker,
+        world: &'a mut W,
+        db: u32,
+        name: &'a [u8],
+        now_ms: u64,
+        work: impl FnOnce(&mut Step<'a, W>) -> T,
+    ) -> Result<T, WrongType> {
+        let key = Step::open(broker, world, db, name)?;
+        let mut step = Step::of(broker, world, key, db, name, now_ms);
+        step.begin_within(*left);
+        *left = left.saturating_sub(step.changes);
         let done = work(&mut step);
         step.finish();
         Ok(done)
@@ -153,28 +177,36 @@ impl<'a, W: World> Step<'a, W> {
     fn begin(&mut self) {
         self.look_around();
         if is_over(self.due_ms, self.now_ms) {
-            self.end_overdue();
+            let jobs = self.broker.settings.slices.jobs;
+            self.end_overdue(jobs, jobs);
         }
         // Whoever waits comes before the client whose command found the jobs ready.
         self.serve();
     }
 
-    /// Makes what is due happen, one slice of it.
+    fn begin_within(&mut self, jobs: usize) {
+        self.look_around();
+        if is_over(self.due_ms, self.now_ms) {
+            self.end_overdue(jobs, jobs.max(LEAST));
+        }
+        self.serve();
+    }
+
+    /// Makes what is due happen, a slice of it: `jobs` at most, or `least` as long as nothing is ready.
     #[cold]
-    fn end_overdue(&mut self) {
+    fn end_overdue(&mut self, jobs: usize, least: usize) {
         if self.broker.role != Role::Primary {
             return;
         }
         let retry = self.broker.settings.retry;
-        for _ in 0..self.broker.settings.slices.jobs {
-            let Some(change) = self.key.tube().and_then(|tube| decide::due(tube, self.now_ms, retry)) else {
-                break;
-            };
+        for done in 0..least.max(jobs) {
+            let Some(tube) = self.key.tube().filter(|tube| done < jobs || !tube.has_ready()) else { break };
+            let Some(change) = decide::due(tube, self.now_ms, retry) else { break };
             self.make_due(&change);
         }
         // Timeouts that make nothing ready do not keep a job that is due from who reserves, or waits.
         // Where many wait, each takes the job that was just promoted.
-        for _ in 0..self.broker.settings.slices.jobs {
+        for _ in 0..least.max(jobs) {
             let Some(tube) = self.key.tube().filter(|tube| !tube.has_ready()) else { break };
             let Some(change) = decide::due_promotion(tube, self.now_ms) else { break };
             self.make_due(&change);

@@ -180,7 +180,9 @@ fn reserve_many<W: World, R: Reply>(
 ) -> Result<Done, CommandError> {
     let tubes: Vec<&[u8]> = tubes.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let count = options.count.unwrap_or(1) as usize;
-    end_overdue(call, &tubes)?;
+    // One slice of what is due is shared by all of them.
+    let mut due = call.broker.settings.slices.jobs;
+    end_overdue(call, &tubes, &mut due)?;
     let mut candidates = candidates(call, &tubes, count)?;
     candidates.sort_unstable();
     candidates.truncate(count);
@@ -190,11 +192,11 @@ fn reserve_many<W: World, R: Reply>(
     let worker = worker(call, options);
     let mut by_tube = vec![0_usize; tubes.len()];
     candidates.iter().for_each(|candidate| by_tube[candidate.tube] += 1);
-    // Each step makes a further slice of what is due happen. So it may find other jobs than those that were chosen, more
-    // urgent ones, and only what was reserved counts.
+    // Those who wait come first in each step, and more of what is due may happen there. So it may find other jobs than
+    // those that were chosen, and only what was reserved counts.
     let mut taken = Vec::with_capacity(candidates.len());
     for (index, count) in by_tube.into_iter().enumerate().filter(|(_, count)| *count > 0) {
-        Step::run(call.broker, call.world, call.db, tubes[index], call.now_ms, |step| {
+        Step::run_within(&mut due, call.broker, call.world, call.db, tubes[index], call.now_ms, |step| {
             for _ in 0..count {
                 let Some(job) = step.tube().and_then(|tube| decide::next(tube, call.now_ms)) else { break };
                 let (candidate, change) =
@@ -227,9 +229,13 @@ fn reserve_many<W: World, R: Reply>(
     Ok(Done::Replied)
 }
 
-/// Makes what is due in these tubes happen, and serves those who wait there. A key of another type is an error
-/// before anything changes.
-fn end_overdue<W: World, R: Reply>(call: &mut Call<'_, W, R>, tubes: &[&[u8]]) -> Result<(), CommandError> {
+/// Makes what is due in these tubes happen, so much of it, and serves those who wait there. A key of another type is an
+/// error before anything changes.
+fn end_overdue<W: World, R: Reply>(
+    call: &mut Call<'_, W, R>,
+    tubes: &[&[u8]],
+    due: &mut usize,
+) -> Result<(), CommandError> {
     let linger_ms = call.broker.settings.linger_ms;
     let mut overdue = Vec::new();
     for name in tubes {
@@ -242,7 +248,8 @@ fn end_overdue<W: World, R: Reply>(call: &mut Call<'_, W, R>, tubes: &[&[u8]]) -
         }
     }
     for name in overdue {
-        call.broker.look_after(call.world, call.db, name, call.now_ms);
+        // Each was a tube, or nothing, just now.
+        let _ = Step::run_within(due, call.broker, call.world, call.db, name, call.now_ms, |_| ());
     }
     Ok(())
 }

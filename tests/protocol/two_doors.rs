@@ -2,8 +2,10 @@
 
 use phean::broker::{Name, Role, Wait};
 use phean::codec::rewrite_as_events;
+use phean::queue::State;
 
 use super::driver::Driver;
+use super::server::Outcome;
 use super::world::{Op, Place};
 
 fn place(name: &str) -> Place {
@@ -184,6 +186,33 @@ fn a_slice_is_a_slice_though_many_wait() {
         let reserved = driver.server.broker.totals().reserves - before;
         assert!((1..=512).contains(&reserved), "{reserved} reserved in one step");
     }
+}
+
+/// So is that of a command that names many tubes. In the last one, which comes after the slice is spent, a reservation that
+/// is over stands behind a pause that is, and it is found.
+#[test]
+fn a_slice_is_a_slice_though_many_tubes_are_named() {
+    let mut driver = Driver::new();
+    let bodies = vec!["x"; 200].join(" ");
+    let mut command = "MRESERVE 101 last".to_string();
+    for n in 0..100 {
+        driver.phean(&format!("MPUT due{n} 200 {bodies} DELAY 5"));
+        command += &format!(" due{n}");
+    }
+    driver.phean("PUT last urgent PRI 0");
+    driver.phean("RESERVE last TTR 5");
+    driver.phean("PAUSE last 4");
+    driver.now_ms += 5_100;
+    let Outcome::Reply(reply) = driver.phean_only(&command) else { panic!("no reply") };
+    let reply = format!("{reply:?}");
+    assert!(reply.contains("last") && reply.contains("urgent"), "{reply}");
+    let promoted = 20_000 - driver.server.broker.jobs().of(State::Delayed);
+    assert!((100..=256 + 100).contains(&promoted), "{promoted} promoted in one step");
+    // Over several of them, too.
+    let before = driver.server.broker.jobs().of(State::Delayed);
+    driver.phean_only(&format!("{command} COUNT 1000"));
+    let promoted = before - driver.server.broker.jobs().of(State::Delayed);
+    assert!((1..=256 + 200).contains(&promoted), "{promoted} promoted in one step");
 }
 
 fn wait(client: u64, until_ms: u64) -> Wait {
