@@ -183,9 +183,7 @@ fn reserve_many<W: World, R: Reply>(
     // One slice of what is due is shared by all of them.
     let mut due = call.broker.settings.slices.jobs;
     end_overdue(call, &tubes, &mut due)?;
-    let mut candidates = candidates(call, &tubes, count)?;
-    candidates.sort_unstable();
-    candidates.truncate(count);
+    let candidates = candidates(call, &tubes, count)?;
     if candidates.is_empty() {
         return wait_or_null(call, &tubes, options);
     }
@@ -254,20 +252,41 @@ fn end_overdue<W: World, R: Reply>(
     Ok(())
 }
 
-/// The most urgent ready jobs of each tube, `count` of each at most.
+/// A tube all of whose jobs that were looked at are among the most urgent is asked for so many times as many.
+const MORE: usize = 4;
+
+/// The most urgent ready jobs over these tubes, `count` at most, in order. Costs O(count), and a look at each tube: none is
+/// asked for `count` jobs unless most of them may be its own.
 fn candidates<W: World, R: Reply>(
     call: &mut Call<'_, W, R>,
     tubes: &[&[u8]],
     count: usize,
 ) -> Result<Vec<Candidate>, CommandError> {
-    let mut candidates = Vec::new();
-    for (index, name) in tubes.iter().enumerate() {
-        let key = call.world.open(call.db, name, Access::Look)?;
-        let Some(tube) = key.tube().filter(|tube| !tube.is_paused(call.now_ms)) else { continue };
-        let found = tube.ordered(Order::Ready, count).into_iter().filter_map(|id| tube.job(id));
-        candidates.extend(found.map(|job| Candidate::new(&job, index)));
+    let mut best = Vec::new();
+    // The tubes that may have more, and how many jobs of each were looked at.
+    let mut open: Vec<(usize, usize)> = (0..tubes.len()).map(|index| (index, 0)).collect();
+    while !open.is_empty() {
+        for (index, seen) in &mut open {
+            let many = (*seen * MORE).clamp(1, count);
+            let before = std::mem::replace(seen, many);
+            let key = call.world.open(call.db, tubes[*index], Access::Look)?;
+            let Some(tube) = key.tube().filter(|tube| !tube.is_paused(call.now_ms)) else { continue };
+            let add = |job: Job<'_>| best.push(Candidate::new(&job, *index));
+            if before == 0 {
+                tube.first(Order::Ready).into_iter().for_each(add);
+            } else {
+                let ids = tube.ordered(Order::Ready, many).into_iter().skip(before);
+                ids.filter_map(|id| tube.job(id)).for_each(add);
+            }
+        }
+        best.sort_unstable();
+        best.truncate(count);
+        let mut chosen = vec![0; tubes.len()];
+        best.iter().for_each(|candidate| chosen[candidate.tube] += 1);
+        // Where one is not among them, those that come after it are not.
+        open.retain(|(index, seen)| *seen < count && chosen[*index] == *seen);
     }
-    Ok(candidates)
+    Ok(best)
 }
 
 fn wait_or_null<W: World, R: Reply>(

@@ -5,6 +5,7 @@ use phean::codec::rewrite_as_events;
 use phean::queue::State;
 
 use super::driver::Driver;
+use super::reply::Value;
 use super::server::Outcome;
 use super::world::{Op, Place};
 
@@ -220,6 +221,59 @@ fn wait(client: u64, until_ms: u64) -> Wait {
     let barred = Vec::new();
     let (wide, margin_ms) = (None, None);
     Wait { db: 0, names, wide, barred, count: None, ttr_ms: None, bound: false, client, until_ms, margin_ms }
+}
+
+/// Against a search through all jobs, with tubes of all sizes, some of them paused, and few and many priorities.
+#[test]
+fn the_most_urgent_over_many_tubes_are_taken_in_order() {
+    use rand::{Rng, SeedableRng};
+    let mut rng = rand::rngs::SmallRng::seed_from_u64(11);
+    for round in 0..60 {
+        let mut driver = Driver::new();
+        let tubes: Vec<String> = (0..rng.random_range(1..12)).map(|n| format!("t{n}")).collect();
+        let pris = if round % 3 == 0 { 1 } else { 40 };
+        for tube in &tubes {
+            for _ in 0..rng.random_range(0..60) * rng.random_range(0..3) {
+                driver.phean(&format!("PUT {tube} x PRI {}", rng.random_range(0..pris)));
+            }
+            if rng.random_bool(0.2) {
+                driver.phean(&format!("PAUSE {tube} 9"));
+            }
+            if rng.random_bool(0.2) {
+                driver.redis(&Op::Copy(place(tube), place(&format!("{tube}copy"))));
+            }
+        }
+        for _ in 0..10 {
+            let mut named: Vec<String> = tubes.iter().filter(|_| rng.random_bool(0.7)).cloned().collect();
+            named.extend(named.clone().iter().map(|tube| format!("{tube}copy")));
+            named.push("missing".into());
+            let count = [1, 2, 3, 5, 17, 64, 1_000][rng.random_range(0..7)];
+            let keys = driver.server.world.state.borrow().keys.clone();
+            let mut expected = Vec::new();
+            for (place, tube, _) in keys.tubes() {
+                let name = String::from_utf8_lossy(place.name()).into_owned();
+                if named.contains(&name) && !tube.is_paused(driver.now_ms) {
+                    let ready = tube.jobs().filter(|job| job.state == State::Ready);
+                    expected.extend(ready.map(|job| (job.pri, job.id, name.clone())));
+                }
+            }
+            expected.sort();
+            expected.truncate(count);
+            let command = format!("MRESERVE {} {} COUNT {count}", named.len(), named.join(" "));
+            let Outcome::Reply(reply) = driver.phean_only(&command) else { panic!("no reply") };
+            let jobs = if reply == Value::Null { &[][..] } else { reply.array() };
+            let taken: Vec<(u64, String)> = jobs.iter().map(id_and_tube).collect();
+            let expected: Vec<(u64, String)> = expected.into_iter().map(|(_, id, tube)| (id, tube)).collect();
+            assert_eq!(taken, expected, "round {round}: {command}");
+        }
+    }
+}
+
+fn id_and_tube(job: &Value) -> (u64, String) {
+    let [tube, lease, ..] = job.array() else { panic!("{job:?} is no job") };
+    let lease = String::from_utf8_lossy(lease.bytes()).into_owned();
+    let id = lease.split_once('-').and_then(|(id, _)| id.parse().ok());
+    (id.expect("a lease"), String::from_utf8_lossy(tube.bytes()).into_owned())
 }
 
 /// An append-only file of events alone, as a rewrite without a preamble leaves it, is loaded while the port is open.
