@@ -103,6 +103,11 @@ impl Session {
         }
     }
 
+    /// How many tubes it watches.
+    pub fn watching(&self) -> usize {
+        self.watched.len()
+    }
+
     /// Whether a reserve of its waits in line.
     pub fn is_waiting(&self) -> bool {
         matches!(self.stage, Stage::Waiting(_))

@@ -21,6 +21,9 @@ const READS: usize = 256;
 /// it.
 const END: usize = 4;
 
+/// And as one more for each so many tubes that it watches.
+const END_TUBES: usize = 32;
+
 /// As long as more than so many connections are put off, the event loop is told to look at fewer of them: it finds all of
 /// them ready in every turn, which takes milliseconds for ten thousand.
 const CROWD: usize = 256;
@@ -83,8 +86,8 @@ impl Door {
             }
         }
         self.buffer = buffer;
-        let is_at_end = self.at(fd).is_some_and(|connection| connection.ended || connection.broken);
-        self.reads += if is_at_end { END } else { 1 };
+        let ending = self.at(fd).filter(|connection| connection.ended || connection.broken);
+        self.reads += ending.map_or(1, |connection| END + connection.session.watching() / END_TUBES);
         self.watch_input(fd);
         self.run_soon(fd);
     }
