@@ -15,7 +15,7 @@ const READ: usize = 64 * 1024;
 
 /// So many connections are read in one turn of the event loop: when ten thousand workers vanish at once, the other
 /// clients of Redis are not to wait until the last of them is closed.
-const READS: usize = 256;
+pub(super) const READS: usize = 256;
 
 /// A connection that is at its end counts as so many, as it is closed in the same turn, which costs more than to serve
 /// it.
@@ -34,6 +34,13 @@ const FORGETS: usize = 256;
 /// A connection that has taken nothing of its output in so many looks for that is closed. They are counted, and no clock is
 /// asked, which may step forward; nor does a script that ran for long make anybody look as if he had not read.
 const STALLED_LOOKS: u64 = 30_000 / STALLS_EACH_MS;
+
+impl Connection {
+    /// As how many it counts when it is closed.
+    pub(super) fn end(&self) -> usize {
+        END + self.session.watching() / END_TUBES
+    }
+}
 
 impl Door {
     /// A connection has input: it is read now, or in a later turn if many are.
@@ -87,7 +94,7 @@ impl Door {
         }
         self.buffer = buffer;
         let ending = self.at(fd).filter(|connection| connection.ended || connection.broken);
-        self.reads += ending.map_or(1, |connection| END + connection.session.watching() / END_TUBES);
+        self.reads += ending.map_or(1, |connection| connection.end());
         self.watch_input(fd);
         self.run_soon(fd);
     }

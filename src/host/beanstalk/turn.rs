@@ -11,6 +11,7 @@ use super::super::clock::now_ms;
 use super::super::guard::guard;
 use super::super::state::{self, State};
 use super::super::world::{Last, RedisWorld};
+use super::flow::READS;
 use super::gates::{Gatekeeper, Memory};
 use super::{Door, Inside};
 
@@ -53,6 +54,7 @@ impl State {
         let Some(mut inside) = self.means.door.inside.take() else { return self.means.door.due.clear() };
         let Inside { port, memory, last } = &mut *inside;
         let mut at_ms = now_ms();
+        let mut closes = 0;
         let mut gates = Gatekeeper::new(ctx, flags, at_ms, self.started_ms, memory);
         for index in 0..self.means.door.due.len() {
             if index > 0 {
@@ -74,11 +76,17 @@ impl State {
             let is_empty = connection.session.output().is_empty();
             let is_over = connection.broken || (connection.session.is_over() && is_empty);
             let has_work = connection.session.has_work();
+            let end = connection.end();
             if let Some(slot) = self.means.door.slot(fd) {
                 *slot = Some(connection);
             }
             if is_over {
                 self.means.door.close(&mut self.broker, port, fd);
+                closes += end;
+                if closes >= READS {
+                    // The others are due in the next turn, too.
+                    break;
+                }
                 continue;
             }
             // What has output goes on when that was sent.
