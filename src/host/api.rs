@@ -353,6 +353,15 @@ impl Ctx {
         NonNull::new(answer).map(Answer)
     }
 
+    /// The value of a setting of Redis; `None` if it cannot be asked for.
+    pub(super) fn setting(self, name: &CStr) -> Option<String> {
+        let (command, question) = (c"CONFIG".as_ptr(), c"GET".as_ptr());
+        // SAFETY: see the head of this file; the format says what follows: two C strings.
+        let answer =
+            unsafe { api!(RedisModule_Call(self.0, command, c"Ecc".as_ptr(), question, name.as_ptr())) };
+        NonNull::new(answer).map(Answer)?.whole().part(1).map(|value| value.text())
+    }
+
     /// A key's slot in a cluster.
     pub(super) fn key_slot(self, key: &OwnedString) -> Option<u64> {
         let (command, question) = (c"CLUSTER".as_ptr(), c"KEYSLOT".as_ptr());

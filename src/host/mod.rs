@@ -44,6 +44,7 @@ mod waits;
 mod world;
 
 use std::ffi::c_int;
+use std::path::Path;
 
 use redis_module::raw;
 
@@ -120,8 +121,8 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     events::make_own_context(ctx);
     state::enter(|state| {
         state.broker.set_role(state::role(ctx), 0);
-        if !ctx.used_dbs().is_empty() {
-            // Loaded into a server that runs: there may have been tubes here before.
+        if runs_already(ctx) || has_append_only_file(ctx) {
+            // There may have been tubes here before.
             state.broker.jump_ids(clock::now_us());
         }
         state.timer.prepare();
@@ -129,6 +130,22 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     });
     events::warn_of_eviction(ctx);
     Ok(())
+}
+
+/// Whether the module is loaded by a client's command, and not as the server starts.
+fn runs_already(ctx: Ctx) -> bool {
+    ctx.server_info(c"clients", c"connected_clients").is_none_or(|clients| clients > 0)
+}
+
+/// Whether the server had an append-only file before it started. Redis does not tell of loading one that is empty, as it is
+/// once it was rewritten while there was no key. The working directory is the server's `dir` already.
+fn has_append_only_file(ctx: Ctx) -> bool {
+    ctx.has(flag::AOF)
+        && match [c"appenddirname", c"appendfilename"].map(|name| ctx.setting(name)) {
+            [Some(dir), Some(file)] => Path::new(&dir).join(file + ".manifest").exists(),
+            // The command that tells them has been renamed.
+            _ => true,
+        }
 }
 
 /// Panics are logged where they are caught; the default message would go to the server's standard error.
