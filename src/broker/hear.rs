@@ -4,10 +4,14 @@
 use std::fmt;
 
 use crate::codec::{self, Corrupt};
+use crate::queue::decide::Worker;
 use crate::queue::{Invalid, State, Tube};
 
 use super::names::AT_ONCE;
 use super::{Access, Broker, GiveBack, Key, Name, News, Role, Step, World, WrongType};
+
+/// So many bound reservations are looked at at once.
+const LOOKS: usize = 8_192;
 
 /// Why an event from outside was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +145,7 @@ impl Broker {
                 if self.names.remove(db, &name) {
                     self.names.jobs_of(db).minus(&counts);
                 }
+                self.sessions.doubt(counts.of(State::Reserved));
                 if let Some(port) = self.port_of(db) {
                     port.gone(&name);
                 }
@@ -182,6 +187,24 @@ impl Broker {
             }
             News::Left { waiter } => self.left(waiter),
         }
+    }
+
+    /// Forgets the bound reservations that went with their tubes, once they may be many among those that are bound: they
+    /// would stay until their connections close. To be called now and then, but not within a command: all keys are to be
+    /// seen. Looks at a slice of them.
+    pub fn forget_vanished<W: World>(&mut self, world: &mut W) {
+        if !self.sessions.is_doubtful() {
+            return;
+        }
+        // A tube that is gone may be there under another name.
+        self.catch_up(world);
+        let names = &self.names;
+        self.sessions.look(LOOKS, |client, bound| {
+            let worker = Worker::of(client).kept();
+            let key = names.db_of(bound.uid).and_then(|db| world.open(db, &bound.name, Access::Look).ok());
+            let reservation = key.as_ref().and_then(|key| key.tube()?.reservation(bound.id));
+            reservation.is_some_and(|reservation| reservation.is(bound.n, worker))
+        });
     }
 
     /// A waiter is no longer there. What was set aside for it goes back.

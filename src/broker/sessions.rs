@@ -140,6 +140,10 @@ pub struct Sessions {
     clients: BTreeMap<u64, Client>,
     /// How many are bound.
     bound: usize,
+    /// How many reservations have gone with their tubes since the last walk over all that are bound began.
+    doubts: u64,
+    /// The client and job at which such a walk goes on.
+    next_look: Option<(u64, u64)>,
 }
 
 impl Sessions {
@@ -206,6 +210,47 @@ impl Sessions {
         }
     }
 
+    /// A tube is gone from its name with so many reservations, any of which may be bound: it may also have been renamed,
+    /// which is heard of later. So all are
+    /// [looked at](Sessions::look) once there is [reason](Sessions::is_doubtful) to.
+    pub fn doubt(&mut self, reservations: u64) {
+        self.doubts = self.doubts.saturating_add(reservations);
+    }
+
+    /// Whether half of those that are bound may hold no longer, or not all were looked at since this was so. To look at all
+    /// of them then comes to two looks for each reservation that went with its tube.
+    pub fn is_doubtful(&self) -> bool {
+        self.next_look.is_some() || self.doubts > 0 && self.doubts.saturating_mul(2) >= self.bound as u64
+    }
+
+    /// Looks at those that are bound, a slice of `most` jobs, and keeps those that hold, as is asked with their client.
+    pub fn look(&mut self, most: usize, mut holds: impl FnMut(u64, &Bound) -> bool) {
+        let (first_client, first_job) = self.next_look.take().unwrap_or_else(|| {
+            self.doubts = 0;
+            (0, 0)
+        });
+        let mut left = most;
+        for (number, client) in self.clients.range_mut(first_client..) {
+            let first_job = if *number == first_client { first_job } else { 0 };
+            let mut gone = Vec::new();
+            for (id, held) in client.jobs.range(first_job..) {
+                if left == 0 {
+                    self.next_look = Some((*number, *id));
+                    break;
+                }
+                left -= 1;
+                gone.extend(held.all().filter(|bound| !holds(*number, bound)).cloned());
+            }
+            for bound in &gone {
+                client.remove(bound.uid, &bound.name, bound.id);
+            }
+            self.bound -= gone.len();
+            if self.next_look.is_some() {
+                return;
+            }
+        }
+    }
+
     /// A database was emptied. O(n) for n bound reservations.
     pub fn flush(&mut self, uid: u64) {
         self.forget(|bound| bound.uid == uid);
@@ -230,6 +275,8 @@ impl Sessions {
     pub fn clear(&mut self) {
         self.clients.clear();
         self.bound = 0;
+        self.doubts = 0;
+        self.next_look = None;
     }
 }
 
@@ -283,6 +330,39 @@ mod tests {
         sessions.ended_all(1, b"a");
         assert_eq!(sessions.soonest(8), None);
         assert_eq!(sessions.close(7), [bound(1, "b", 5, 11, 200)]);
+        assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn all_are_looked_at_once_half_of_them_may_have_gone_with_their_tubes() {
+        let mut sessions = Sessions::default();
+        (0..100).for_each(|id| sessions.bind(7 + id % 2, bound(1, "a", id, 10, 100)));
+        for _ in 0..2 {
+            (0..49).for_each(|_| sessions.doubt(1));
+            assert!(!sessions.is_doubtful());
+            sessions.doubt(1);
+            assert!(sessions.is_doubtful());
+            let mut looks = 0;
+            for slice in 0..7 {
+                assert!(sessions.is_doubtful());
+                sessions.look(16, |client, bound| {
+                    looks += 1;
+                    client == 7 + bound.id % 2
+                });
+                assert_eq!(looks, 100.min(16 * (slice + 1)));
+            }
+            assert!(!sessions.is_doubtful());
+        }
+        sessions.look(100, |_, bound| bound.id == 42);
+        assert_eq!(sessions.soonest(7), Some(&bound(1, "a", 42, 10, 100)));
+        assert_eq!(sessions.soonest(8), None);
+        // As others end, fewer doubts are reason enough.
+        (0..3).for_each(|id| sessions.bind(8, bound(1, "b", id, 10, 100)));
+        sessions.doubt(1);
+        assert!(!sessions.is_doubtful());
+        (0..2).for_each(|id| sessions.ended(8, 1, b"b", id));
+        assert!(sessions.is_doubtful());
+        sessions.look(100, |_, _| false);
         assert!(sessions.is_empty());
     }
 

@@ -173,6 +173,8 @@ unsafe extern "C" fn on_event(
                 state.look_whether_calm(ctx);
                 state.look_whether_quiet(ctx);
                 state.waited_lately = false;
+                let (broker, means) = state.parts();
+                broker.forget_vanished(&mut RedisWorld::outside(ctx, means));
                 state.means.found.forget();
             });
         }
