@@ -1,5 +1,6 @@
 //! The data type `pheantube`: how Redis saves, loads, rewrites, copies, measures and frees a tube.
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, NonNull};
 
@@ -70,12 +71,25 @@ fn shown<'a>(value: *const c_void) -> &'a Tube {
     unsafe { &*value.cast::<Tube>() }
 }
 
+thread_local! {
+    /// Whether this process is writing a file.
+    static WRITES_FILE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// This process begins, or ends, to write a file (`SAVE`, `DEBUG RELOAD`). Nothing that is written meanwhile goes to
+/// another server.
+pub(super) fn writes_file(begins: bool) {
+    WRITES_FILE.set(begins);
+}
+
 unsafe extern "C" fn rdb_save(io: *mut RedisModuleIO, value: *mut c_void) {
     guard((), || {
         let tube = shown(value);
         codec::save_snapshot(tube, |piece| api::save_piece(io, piece));
         // Also called in children that save, where there is nothing to be done later.
-        state::enter_deaf(|state| state.broker.written_out(tube, || api::name_in_io(io)));
+        if !WRITES_FILE.get() {
+            state::enter_deaf(|state| state.broker.written_out(tube, || api::name_in_io(io)));
+        }
     });
 }
 

@@ -20,9 +20,9 @@ use super::api::{
 };
 use super::clock::now_us;
 use super::guard::guard;
-use super::loading;
 use super::state::{self, MainThread, State, tell};
 use super::world::RedisWorld;
+use super::{datatype, loading};
 
 const ROLE_CHANGED: u64 = 0;
 const PERSISTENCE: u64 = 1;
@@ -61,6 +61,10 @@ const LOADED: u64 = 3;
 
 const RDB_BEGINS_IN_CHILD: u64 = 0;
 const AOF_BEGINS_IN_CHILD: u64 = 1;
+const RDB_BEGINS: u64 = 2;
+const AOF_BEGINS: u64 = 5;
+const SAVED: u64 = 3;
+const NOT_SAVED: u64 = 4;
 
 /// The version of all the events that we subscribe to.
 const EVENT_VERSION: u64 = 1;
@@ -217,6 +221,9 @@ unsafe extern "C" fn on_event(
         (PERSISTENCE, RDB_BEGINS_IN_CHILD | AOF_BEGINS_IN_CHILD) => {
             state::enter(|state| state.means.door.leave_to_parent());
         }
+        // This process writes the file itself. That it is written is told in children, too, where it does no harm.
+        (PERSISTENCE, RDB_BEGINS | AOF_BEGINS) => datatype::writes_file(true),
+        (PERSISTENCE, SAVED | NOT_SAVED) => datatype::writes_file(false),
         (SHUTDOWN, _) => {
             state::enter(|state| state.means.door.shut_down(&mut state.broker));
         }

@@ -2,7 +2,7 @@
 
 use crate::dataset::{counts, index_is_right, restore, stat, total, total_counts, tubes, until_waiting};
 use crate::harness::{Server, has_module};
-use crate::raw::Raw;
+use crate::raw::{Raw, packed};
 use crate::reply::{array, bytes, cmd, int, map, ok_int, reserved, run, text};
 use crate::waiting::{Blocked, eventually};
 use redis::{Connection, Value};
@@ -534,6 +534,38 @@ fn a_tube_that_leaves_right_after_a_hand_over_leaves_the_job_with_its_worker() {
     assert!(!worker.is_over());
     run(&mut con, "PHEAN.PUT t there");
     assert_eq!(reserved(&worker.join().unwrap()).expect("a job").body, b"there");
+}
+
+/// A file that the server writes for itself takes a tube nowhere: a job that is deleted with its tube right afterwards is no
+/// more, and the worker that it was meant for waits on. It got a lease of nothing, as if the tube had been dumped.
+#[test]
+fn a_tube_that_is_saved_and_deleted_right_after_a_hand_over_is_no_more() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    if !server.info("server")["redis_version"].starts_with("7.0.") {
+        // Newer servers tell the worker before the tube is saved: no transaction may save one.
+        return;
+    }
+    let mut other = Raw::connect(&server);
+    for dump in [["EXISTS", "t"], ["DUMP", "t"]] {
+        let worker = Blocked::start(&server, &["PHEAN.RESERVE", "t", "TIMEOUT", "1000"]);
+        let turn = [&["PHEAN.PUT", "t", "gone"][..], &["SAVE"], &dump, &["DEL", "t"]];
+        other.send(turn.map(packed).concat());
+        let replies = turn.map(|_| other.reply());
+        assert!(replies[1] == "+OK\r\n" && replies[3] == ":1\r\n", "{replies:?}");
+        // Whoever dumps it may restore it elsewhere.
+        if dump[0] == "DUMP" {
+            assert_eq!(reserved(&worker.join().unwrap()).expect("a job").body, b"gone");
+            continue;
+        }
+        assert!(!worker.is_over());
+        run(&mut con, "PHEAN.PUT t there");
+        assert_eq!(reserved(&worker.join().unwrap()).expect("a job").body, b"there");
+        run(&mut con, "DEL t");
+    }
 }
 
 /// A name may be empty. The broker hears of the tube in a command on another one, when it looks for a string of Redis with
