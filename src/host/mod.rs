@@ -43,7 +43,7 @@ mod trash;
 mod waits;
 mod world;
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::path::Path;
 
 use redis_module::raw;
@@ -121,8 +121,7 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     events::make_own_context(ctx);
     state::enter(|state| {
         state.broker.set_role(state::role(ctx), 0);
-        if runs_already(ctx) || has_append_only_file(ctx) {
-            // There may have been tubes here before.
+        if may_have_had_tubes(ctx) {
             state.broker.jump_ids(clock::now_us());
         }
         state.timer.prepare();
@@ -132,20 +131,28 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether there may have been tubes here before, of which nothing tells: what Redis loads from now on, it tells of.
+fn may_have_had_tubes(ctx: Ctx) -> bool {
+    let has_append_only_file =
+        ctx.has(flag::AOF) && has_file(ctx, c"appenddirname", c"appendfilename", ".manifest");
+    has_append_only_file
+        || runs_already(ctx) && (!ctx.used_dbs().is_empty() || has_file(ctx, c"dir", c"dbfilename", ""))
+}
+
 /// Whether the module is loaded by a client's command, and not as the server starts.
 fn runs_already(ctx: Ctx) -> bool {
     ctx.server_info(c"clients", c"connected_clients").is_none_or(|clients| clients > 0)
 }
 
-/// Whether the server had an append-only file before it started. Redis does not tell of loading one that is empty, as it is
-/// once it was rewritten while there was no key. The working directory is the server's `dir` already.
-fn has_append_only_file(ctx: Ctx) -> bool {
-    ctx.has(flag::AOF)
-        && match [c"appenddirname", c"appendfilename"].map(|name| ctx.setting(name)) {
-            [Some(dir), Some(file)] => Path::new(&dir).join(file + ".manifest").exists(),
-            // The command that tells them has been renamed.
-            _ => true,
-        }
+/// Whether there is a file of the server's, by the settings of its folder and its name. Redis does not tell of loading an
+/// append-only file that is empty, as it is once it was rewritten while there was no key. The working directory is the
+/// server's `dir` already.
+fn has_file(ctx: Ctx, dir: &CStr, file: &CStr, suffix: &str) -> bool {
+    match [dir, file].map(|name| ctx.setting(name)) {
+        [Some(dir), Some(file)] => Path::new(&dir).join(file + suffix).exists(),
+        // The command that tells them has been renamed.
+        _ => true,
+    }
 }
 
 /// Panics are logged where they are caught; the default message would go to the server's standard error.
