@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Counts the instructions of the queue's main steps, and compares them with benches/instructions.txt: more than a
-# tenth above is a failure, and so is less than half: then something may not be done any more. `scripts/instructions.sh --write` writes them down anew.
+# tenth above is a failure, and so is less than half: then something may not be done any more.
+# `scripts/instructions.sh --write` writes them down anew.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
