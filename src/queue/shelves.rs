@@ -4,7 +4,7 @@
 //! shelf. Shelves that are filled in order are full, so that an item takes little besides itself, where the nodes of a
 //! B-tree would be half empty; and a shelf of items of 16 bytes is an [even block](super::blocks), as the inner nodes of a
 //! `BTreeMap` are not. With n items, everything costs O(log n) looks, changes a move of half a shelf besides, and every
-//! thirtieth or so a move of the row, which has a byte for each item of the list.
+//! thirtieth or so a move of the row, which has a byte for each item of the list: 80 KB for ten million jobs.
 
 use std::cell::Cell;
 
