@@ -2,7 +2,7 @@
 //! `phean.maxclients`.
 //!
 //! Redis first sets all values of a `CONFIG SET`, and then has them applied; if that fails, it sets the old ones
-//! again. So setting only notes a value, and [`State::apply_port_settings`] acts upon what was noted.
+//! again. So setting only notes a value, and `State::apply_port_settings` acts upon what was noted.
 
 use std::ffi::{c_int, c_longlong, c_void};
 
