@@ -4,10 +4,10 @@
 use std::fmt;
 
 use crate::codec::{self, Corrupt};
-use crate::queue::decide::Worker;
 use crate::queue::{Invalid, State, Tube};
 
 use super::names::AT_ONCE;
+use super::port;
 use super::{Access, Broker, GiveBack, Key, Name, News, Role, Step, World, WrongType};
 
 /// So many bound reservations are looked at at once.
@@ -200,10 +200,8 @@ impl Broker {
         self.catch_up(world);
         let names = &self.names;
         self.sessions.look(LOOKS, |client, bound| {
-            let worker = Worker::of(client).kept();
-            let key = names.db_of(bound.uid).and_then(|db| world.open(db, &bound.name, Access::Look).ok());
-            let reservation = key.as_ref().and_then(|key| key.tube()?.reservation(bound.id));
-            reservation.is_some_and(|reservation| reservation.is(bound.n, worker))
+            let db = names.db_of(bound.uid);
+            db.is_some_and(|db| port::reservation(world, db, client, bound).is_some())
         });
     }
 

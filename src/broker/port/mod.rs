@@ -516,7 +516,12 @@ fn totals(tube: Option<&Tube>) -> Totals {
 }
 
 /// The reservation that is bound to this client, as it stands in the tube.
-fn reservation<W: World>(world: &mut W, db: u32, client: u64, held: &Bound) -> Option<Reservation> {
+pub(super) fn reservation<W: World>(
+    world: &mut W,
+    db: u32,
+    client: u64,
+    held: &Bound,
+) -> Option<Reservation> {
     let key = world.open(db, &held.name, Access::Look).ok()?;
     key.tube()?.reservation(held.id).filter(|it| it.is(held.n, Worker::of(client).kept()))
 }
