@@ -106,7 +106,7 @@ impl<'a, W: World> Step<'a, W> {
     ) -> Result<T, WrongType> {
         let key = Step::open(broker, world, db, name)?;
         let mut step = Step::of(broker, world, key, db, name, now_ms);
-        step.begin_within(*left);
+        step.begin_within(*left, LEAST.max(*left));
         *left = left.saturating_sub(step.changes);
         let done = work(&mut step);
         step.finish();
@@ -175,38 +175,37 @@ impl<'a, W: World> Step<'a, W> {
     /// Ends what is over by now, and serves those who wait.
     #[inline(always)]
     fn begin(&mut self) {
+        let jobs = self.broker.settings.slices.jobs;
+        self.begin_within(jobs, jobs);
+    }
+
+    /// The same with so much of what is due, or `least` of it as long as nothing is ready.
+    #[inline(always)]
+    fn begin_within(&mut self, jobs: usize, least: usize) {
         self.look_around();
         if is_over(self.due_ms, self.now_ms) {
-            let jobs = self.broker.settings.slices.jobs;
-            self.end_overdue(jobs, jobs);
+            self.end_overdue(jobs, least);
         }
         // Whoever waits comes before the client whose command found the jobs ready.
         self.serve();
     }
 
-    fn begin_within(&mut self, jobs: usize) {
-        self.look_around();
-        if is_over(self.due_ms, self.now_ms) {
-            self.end_overdue(jobs, jobs.max(LEAST));
-        }
-        self.serve();
-    }
-
-    /// Makes what is due happen, a slice of it: `jobs` at most, or `least` as long as nothing is ready.
+    /// Makes what is due happen, a slice of it: `jobs` at most, or `least`, which are no fewer, as long as nothing is
+    /// ready.
     #[cold]
     fn end_overdue(&mut self, jobs: usize, least: usize) {
         if self.broker.role != Role::Primary {
             return;
         }
         let retry = self.broker.settings.retry;
-        for done in 0..least.max(jobs) {
+        for done in 0..least {
             let Some(tube) = self.key.tube().filter(|tube| done < jobs || !tube.has_ready()) else { break };
             let Some(change) = decide::due(tube, self.now_ms, retry) else { break };
             self.make_due(&change);
         }
         // Timeouts that make nothing ready do not keep a job that is due from who reserves, or waits.
         // Where many wait, each takes the job that was just promoted.
-        for _ in 0..least.max(jobs) {
+        for _ in 0..least {
             let Some(tube) = self.key.tube().filter(|tube| !tube.has_ready()) else { break };
             let Some(change) = decide::due_promotion(tube, self.now_ms) else { break };
             self.make_due(&change);

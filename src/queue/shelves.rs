@@ -170,8 +170,7 @@ impl<T: Item> Shelves<T> {
     pub(super) fn insert(&mut self, item: T) {
         let key = item.key();
         let (Ok((mut at, mut place)) | Err((mut at, mut place))) = self.find(key);
-        let row = self.row.len();
-        let is_beyond = at + 1 >= row;
+        let is_beyond = at + 1 >= self.row.len();
         let Some(shelf) = self.row.get_mut(at) else {
             return self.row.push(Shelf { least: key, items: vec![item] });
         };
