@@ -54,6 +54,7 @@ fn a_primary_of_a_cluster_is_killed_and_replaced_under_load() {
     let ledger = Ledger::lossy();
     let load = Load::new(&ledger, &tubes);
     thread::scope(|scope| {
+        let stopping = StopAtEnd(&load);
         for seed in 0..2 {
             let (mut wire, load) = (any(&cluster), &load);
             scope.spawn(move || load.produce(&mut wire, seed));
@@ -64,7 +65,6 @@ fn a_primary_of_a_cluster_is_killed_and_replaced_under_load() {
             let (mut client, load) = (cluster.client(), load);
             scope.spawn(move || load.work(&mut client, 200 + seed));
         }
-        let stopping = StopAtEnd(&load);
         for round in 0..rounds() {
             for how in [How::Replaced, How::Killed] {
                 load.until_turns(100);

@@ -3,10 +3,13 @@
 use crate::harness::Server;
 use crate::reply::{array, cmd, int, run, text};
 use crate::tools::tool;
-use crate::waiting::{eventually, eventually_some};
+use crate::waiting::{eventually, eventually_some, patience};
 use redis::cluster::{ClusterClient, ClusterConnection};
 use std::collections::BTreeSet;
 use std::net::TcpStream;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
 /// Three primaries and a replica of each. Dropping it stops and looks through all of them.
 pub struct Cluster {
@@ -65,7 +68,7 @@ impl Cluster {
         let urls: Vec<String> = self.nodes.iter().map(Server::url).collect();
         let client = ClusterClient::builder(urls)
             // It may wait while a loaded machine moves slots.
-            .response_timeout(crate::waiting::patience() * 10)
+            .response_timeout(patience() * 3)
             .build()
             .expect("the addresses are right");
         eventually_some(|| client.get_connection().ok())
@@ -152,12 +155,25 @@ fn owner_port(node: &Server, slot: i64) -> Option<u16> {
     u16::try_from(int(&array(&range[2])[1])).ok()
 }
 
-/// Runs `redis-cli --cluster …`, which must succeed.
+/// Runs `redis-cli --cluster …`, which must succeed. It waits for the nodes to agree, and does not give up by itself.
 fn manage(words: &[&str]) {
-    let output = tool("cli").arg("--cluster").args(words).output().expect("redis-cli is there");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let failed = !output.status.success()
-        || said.contains("[ERR]")
-        || said.contains("Node 127.0.0.1 replied with error");
-    assert!(!failed, "redis-cli --cluster {}:\n{said}", words.join(" "));
+    let child = tool("cli").arg("--cluster").args(words).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let mut child = child.expect("redis-cli is there");
+    let mut output = child.stdout.take().expect("its output is a pipe");
+    let reader = thread::spawn(move || io::read_to_string(&mut output));
+    let bound = Instant::now() + patience() * 3;
+    let status = loop {
+        match child.try_wait().expect("the process can be asked") {
+            None if Instant::now() < bound => thread::sleep(Duration::from_millis(5)),
+            None => {
+                child.kill().expect("it can be killed");
+                break child.wait().expect("it can be waited for");
+            }
+            Some(status) => break status,
+        }
+    };
+    let said = reader.join().expect("the reader does not panic").expect("it can be read");
+    let failed =
+        !status.success() || said.contains("[ERR]") || said.contains("Node 127.0.0.1 replied with error");
+    assert!(!failed, "redis-cli --cluster {} ended with {status}:\n{said}", words.join(" "));
 }

@@ -33,6 +33,7 @@ fn tubes_that_move_under_load_lose_nothing_and_give_nothing_twice() {
     let load = Load::new(&ledger, &tubes);
     let mut seconds = Vec::new();
     thread::scope(|scope| {
+        let stopping = StopAtEnd(&load);
         for seed in 0..2 {
             let mut client = cluster.client();
             let load = &load;
@@ -43,7 +44,6 @@ fn tubes_that_move_under_load_lose_nothing_and_give_nothing_twice() {
             let load = &load;
             scope.spawn(move || load.work(&mut client, 100 + seed));
         }
-        let stopping = StopAtEnd(&load);
         for round in 0..2 * rounds() {
             load.until_turns(TURNS);
             let from = cluster.serving(&tubes[0]);

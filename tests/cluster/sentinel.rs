@@ -31,6 +31,7 @@ fn sentinel_replaces_a_primary_under_load() {
     let load = Load::new(&ledger, &tubes);
     let wire = || ToPrimary::new(sentinels.finder());
     thread::scope(|scope| {
+        let stopping = StopAtEnd(&load);
         for seed in 0..2 {
             let (mut wire, load) = (wire(), &load);
             scope.spawn(move || load.produce(&mut wire, seed));
@@ -39,7 +40,6 @@ fn sentinel_replaces_a_primary_under_load() {
             let (mut wire, load) = (wire(), &load);
             scope.spawn(move || load.work(&mut wire, 100 + seed));
         }
-        let stopping = StopAtEnd(&load);
         for round in 0..rounds() {
             for is_killed in [true, false] {
                 // In an orderly replacement Sentinel promotes a replica, and tells the old primary a second later:
