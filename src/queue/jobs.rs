@@ -616,9 +616,11 @@ impl Jobs {
             }
             bytes += segment.bytes();
             for order in Order::ALL {
-                let smallest = segment.entries(order).into_iter().map(|(key, _)| key).min().unwrap_or(NO_KEY);
-                if smallest != segment.keys()[order as usize] {
-                    return Err(format!("segment {base}: smallest key of {order:?} is {smallest}"));
+                let first = segment.entries(order).into_iter().min();
+                let smallest = first.map_or(NO_KEY, |(key, _)| key);
+                let slot = first.map(|(_, slot)| slot);
+                if smallest != segment.keys()[order as usize] || slot != segment.first(order) {
+                    return Err(format!("segment {base}: the first of {order:?} is {first:?}"));
                 }
                 if smallest != NO_KEY {
                     entries[order as usize].push((smallest, base));

@@ -7,7 +7,7 @@
 //! bodies  body of slot 0 | body of slot 1 | body of slot 2 ...
 //! ready, dead                                            a bit a job
 //! reservations, timings, histories                       only of the jobs that have them
-//! keys    for each order the smallest key among the jobs here
+//! firsts  for each order the first job here, with its key
 //! ```
 //!
 //! Ids of a tube only grow, so jobs are only ever appended. A deleted job leaves a dead slot and a hole among
@@ -18,6 +18,7 @@
 
 mod alike;
 mod chunk;
+mod first;
 mod packed;
 mod rare;
 mod room;
@@ -34,6 +35,7 @@ use super::job::{Held, History, Job, Reservation, State, Timing};
 use super::jobs::{ORDERS, Order};
 use super::time::{U48, is_over};
 use alike::Alike;
+use first::First;
 use packed::{PackedReservation, PackedTiming};
 use rare::Rare;
 use room::{BODIES_TARGET, ENOUGH, LARGE, room_for_large, room_for_small, room_to_keep};
@@ -127,7 +129,7 @@ pub(super) struct Segment {
     rows: Rows,
     ready: SlotSet,
     dead: SlotSet,
-    keys: [u64; ORDERS],
+    firsts: [First; ORDERS],
     pris: Alike<u32>,
     ttrs_ms: Alike<u64>,
     bodies: Vec<u8>,
@@ -147,7 +149,7 @@ impl Segment {
             rows: Rows::new(base_id, base_created_ms),
             ready: SlotSet::EMPTY,
             dead: SlotSet::EMPTY,
-            keys: [NO_KEY; ORDERS],
+            firsts: [First::NONE; ORDERS],
             pris: Alike::Same(0),
             ttrs_ms: Alike::Same(0),
             bodies: Vec::new(),
@@ -170,7 +172,7 @@ impl Segment {
         self.rare = Rare::new();
         self.ready = SlotSet::EMPTY;
         self.dead = SlotSet::EMPTY;
-        self.keys = [NO_KEY; ORDERS];
+        self.firsts = [First::NONE; ORDERS];
         self.live = 0;
         self.dead_bytes = 0;
         if keeps_little {
@@ -211,7 +213,7 @@ impl Segment {
 
     /// The smallest key of each order.
     pub(super) fn keys(&self) -> [u64; ORDERS] {
-        self.keys
+        self.firsts.map(First::key)
     }
 
     /// Bytes of memory, as the allocator counts them.
@@ -276,7 +278,7 @@ impl Segment {
         grown += self.rows.push(Row { id, created_ms, start, body_len: body.len() });
         self.live += 1;
         self.ready.insert(slot);
-        self.enter_order(Order::Ready, u64::from(pri), moved);
+        self.enter_order(Order::Ready, u64::from(pri), slot, moved);
         grown
     }
 
@@ -463,8 +465,8 @@ impl Segment {
             self.mark_ready(slot, new.state == State::Ready);
         }
         if old.place() != new.place() {
-            self.enter(new.place(), moved);
-            self.leave(old.place(), moved);
+            self.enter(new.place(), slot, moved);
+            self.leave(old.place(), slot, moved);
         }
         Changed { old, new, grown }
     }
@@ -485,10 +487,10 @@ impl Segment {
         }
         self.ready.remove(slot);
         self.reservations.insert(slot, PackedReservation::of(reservation), &mut grown);
-        self.enter_order(Order::Deadline, reservation.deadline_ms, moved);
-        self.enter_order(Order::Held, reservation.reserved_at_ms, moved);
+        self.enter_order(Order::Deadline, reservation.deadline_ms, slot, moved);
+        self.enter_order(Order::Held, reservation.reserved_at_ms, slot, moved);
         let pri = self.pris.get(slot);
-        self.leave_order(Order::Ready, u64::from(pri), moved);
+        self.leave_order(Order::Ready, u64::from(pri), slot, moved);
         Some((pri, grown))
     }
 
@@ -505,12 +507,12 @@ impl Segment {
         self.live -= 1;
         self.dead_bytes += self.body_range(slot).len() as u32;
         match (state, timing, reservation) {
-            (State::Ready, ..) => self.leave_order(Order::Ready, u64::from(pri), moved),
+            (State::Ready, ..) => self.leave_order(Order::Ready, u64::from(pri), slot, moved),
             (State::Reserved, _, Some(reservation)) => {
-                self.leave_order(Order::Deadline, reservation.deadline_ms.get(), moved);
-                self.leave_order(Order::Held, reservation.reserved_at_ms.get(), moved);
+                self.leave_order(Order::Deadline, reservation.deadline_ms.get(), slot, moved);
+                self.leave_order(Order::Held, reservation.reserved_at_ms.get(), slot, moved);
             }
-            (_, Some(timing), _) => self.leave_order(Order::of(state), timing.at.get(), moved),
+            (_, Some(timing), _) => self.leave_order(Order::of(state), timing.at.get(), slot, moved),
             _ => {}
         }
         (state, pri, grown)
@@ -520,72 +522,76 @@ impl Segment {
         if ready { self.ready.insert(slot) } else { self.ready.remove(slot) }
     }
 
-    /// Keeps the smallest keys true after a job came to a place.
+    /// Keeps the first jobs true after one came to a place.
     #[inline]
-    fn enter(&mut self, place: Place, moved: &mut Moved) {
-        self.enter_order(Order::of(place.state), place.key, moved);
-        self.enter_order(Order::Held, place.held, moved);
-    }
-
-    #[inline]
-    fn enter_order(&mut self, order: Order, key: u64, moved: &mut Moved) {
-        let smallest = &mut self.keys[order as usize];
-        if key < *smallest {
-            moved.note(order, *smallest);
-            *smallest = key;
-        }
-    }
-
-    /// Keeps the smallest keys true after a job left its place.
-    #[inline]
-    fn leave(&mut self, place: Place, moved: &mut Moved) {
-        self.leave_order(Order::of(place.state), place.key, moved);
+    fn enter(&mut self, place: Place, slot: usize, moved: &mut Moved) {
+        self.enter_order(Order::of(place.state), place.key, slot, moved);
         if place.state == State::Reserved {
-            self.leave_order(Order::Held, place.held, moved);
+            self.enter_order(Order::Held, place.held, slot, moved);
         }
     }
 
     #[inline]
-    fn leave_order(&mut self, order: Order, key: u64, moved: &mut Moved) {
-        if key == self.keys[order as usize] {
-            let smallest = self.smallest(order, key);
-            if smallest != key {
-                moved.note(order, key);
-                self.keys[order as usize] = smallest;
+    fn enter_order(&mut self, order: Order, key: u64, slot: usize, moved: &mut Moved) {
+        let first = self.firsts[order as usize];
+        if First::of(key, slot) < first {
+            self.firsts[order as usize] = First::of(key, slot);
+            if key != first.key() {
+                moved.note(order, first.key());
             }
         }
     }
 
-    /// The smallest key in `order`, known to be no smaller than `at_least`: the search ends where that is found,
-    /// which is soon among jobs of one priority or reserved together.
+    /// Keeps the first jobs true after one left its place.
     #[inline]
-    fn smallest(&self, order: Order, at_least: u64) -> u64 {
+    fn leave(&mut self, place: Place, slot: usize, moved: &mut Moved) {
+        self.leave_order(Order::of(place.state), place.key, slot, moved);
+        if place.state == State::Reserved {
+            self.leave_order(Order::Held, place.held, slot, moved);
+        }
+    }
+
+    #[inline]
+    fn leave_order(&mut self, order: Order, key: u64, slot: usize, moved: &mut Moved) {
+        if self.firsts[order as usize] == First::of(key, slot) {
+            let first = self.first_from(order, key);
+            self.firsts[order as usize] = first;
+            if first.key() != key {
+                moved.note(order, key);
+            }
+        }
+    }
+
+    /// The first job in `order`, whose key is known to be no smaller than `at_least`.
+    #[inline]
+    fn first_from(&self, order: Order, at_least: u64) -> First {
         // Jobs that are reserved together are mostly finished in that order.
-        let first = self.reservations.entries.front().map(|first| match order {
+        let key = self.reservations.entries.front().map(|first| match order {
             Order::Deadline => first.deadline_ms.get(),
             Order::Held => first.reserved_at_ms.get(),
             _ => NO_KEY,
         });
-        if first == Some(at_least) { at_least } else { self.smallest_of_all(order, at_least) }
+        match self.reservations.slots.first() {
+            Some(slot) if key == Some(at_least) => First::of(at_least, slot),
+            _ => self.first_of_all(order, at_least),
+        }
     }
 
     #[inline(never)]
-    fn smallest_of_all(&self, order: Order, at_least: u64) -> u64 {
+    fn first_of_all(&self, order: Order, at_least: u64) -> First {
         match order {
             Order::Ready => match &self.pris {
                 Alike::Same(pri) => {
-                    if self.ready.is_empty() {
-                        NO_KEY
-                    } else {
-                        u64::from(*pri)
-                    }
+                    self.ready.first().map_or(First::NONE, |slot| First::of(u64::from(*pri), slot))
                 }
-                Alike::Each(pris) => least(self.ready.map(|slot| u64::from(pris[slot])), at_least),
+                Alike::Each(pris) => {
+                    First::among(self.ready.map(|slot| (u64::from(pris[slot]), slot)), at_least)
+                }
             },
-            Order::Deadline => least(self.reservations.entries.iter().map(|r| r.deadline_ms.get()), at_least),
-            Order::Held => least(self.reservations.entries.iter().map(|r| r.reserved_at_ms.get()), at_least),
-            Order::Delayed => least(self.timed(State::Delayed).map(|(key, _)| key), at_least),
-            Order::Buried => least(self.timed(State::Buried).map(|(key, _)| key), at_least),
+            Order::Deadline => First::among(self.held(|r| r.deadline_ms), at_least),
+            Order::Held => First::among(self.held(|r| r.reserved_at_ms), at_least),
+            Order::Delayed => First::among(self.timed(State::Delayed), at_least),
+            Order::Buried => First::among(self.timed(State::Buried), at_least),
         }
     }
 
@@ -601,40 +607,26 @@ impl Segment {
         self.reservations.iter().map(move |(slot, reservation)| (key(reservation).get(), slot))
     }
 
-    /// Shows key and slot of every job that stands in `order`, by slot, until `visit` has seen enough.
-    #[inline]
-    fn find_entry(&self, order: Order, visit: impl FnMut(&(u64, usize)) -> bool) -> Option<(u64, usize)> {
+    /// Key and slot of every job that stands in `order`, by slot.
+    pub(super) fn entries(&self, order: Order) -> Vec<(u64, usize)> {
         match order {
-            Order::Ready => match &self.pris {
-                Alike::Same(pri) => self.ready.map(|slot| (u64::from(*pri), slot)).find(visit),
-                Alike::Each(pris) => self.ready.map(|slot| (u64::from(pris[slot]), slot)).find(visit),
-            },
-            Order::Delayed => self.timed(State::Delayed).find(visit),
-            Order::Deadline => self.held(|r| r.deadline_ms).find(visit),
-            Order::Held => self.held(|r| r.reserved_at_ms).find(visit),
-            Order::Buried => self.timed(State::Buried).find(visit),
+            Order::Ready => self.ready.map(|slot| (u64::from(self.pris.get(slot)), slot)).collect(),
+            Order::Delayed => self.timed(State::Delayed).collect(),
+            Order::Deadline => self.held(|r| r.deadline_ms).collect(),
+            Order::Held => self.held(|r| r.reserved_at_ms).collect(),
+            Order::Buried => self.timed(State::Buried).collect(),
         }
     }
 
-    /// Key and slot of every job that stands in `order`, by slot.
-    pub(super) fn entries(&self, order: Order) -> Vec<(u64, usize)> {
-        let mut entries = Vec::new();
-        self.find_entry(order, |entry| {
-            entries.push(*entry);
-            false
-        });
-        entries
-    }
-
     /// The slot of the first job in `order`: the lowest id among those with the smallest key.
+    #[inline]
     pub(super) fn first(&self, order: Order) -> Option<usize> {
-        let smallest = self.keys[order as usize];
-        self.find_entry(order, |(key, _)| *key == smallest).map(|(_, slot)| slot)
+        self.firsts[order as usize].slot()
     }
 
     /// The ready job of the lowest id.
     pub(super) fn oldest_ready(&self) -> Option<Job<'_>> {
-        self.ready.into_iter().next().map(|slot| self.job(slot))
+        self.ready.first().map(|slot| self.job(slot))
     }
 
     /// The slots of the living jobs with an id of at least `id`, in the order of ids.
@@ -644,7 +636,7 @@ impl Segment {
 
     /// Whether the dead jobs are those of the lowest ids: the segment is being emptied in order.
     pub(super) fn is_emptied_in_order(&self) -> bool {
-        self.dead == SlotSet::first(self.rows.len() - self.live())
+        self.dead == SlotSet::up_to(self.rows.len() - self.live())
     }
 
     /// Whether so much is dead that packing anew pays.
@@ -658,7 +650,7 @@ impl Segment {
         let mut gone = SlotSet::EMPTY;
         for state in State::ALL.into_iter().filter(|state| states.has(*state)) {
             gone = gone.and(self.slots_in(state));
-            Order::all_of(state).iter().for_each(|order| self.keys[*order as usize] = NO_KEY);
+            Order::all_of(state).iter().for_each(|order| self.firsts[*order as usize] = First::NONE);
         }
         for slot in gone {
             self.dead_bytes += self.body_range(slot).len() as u32;
@@ -709,7 +701,10 @@ impl Segment {
         packed.ttrs_ms.shrink();
         packed.reservations = self.reservations.among(living);
         packed.rare = self.rare.among(living);
-        packed.keys = self.keys;
+        packed.firsts = self.firsts.map(|first| match first.slot() {
+            Some(slot) => First::of(first.key(), living.below(slot).len()),
+            None => First::NONE,
+        });
         packed.live = self.live;
         packed
     }
@@ -732,17 +727,4 @@ impl Segment {
     pub(super) fn body_bytes(&self) -> usize {
         self.bodies.len() - self.dead_bytes as usize
     }
-}
-
-/// The smallest of `keys`, none of which is below `at_least`; [`NO_KEY`] if there are none.
-#[inline]
-fn least(keys: impl Iterator<Item = u64>, at_least: u64) -> u64 {
-    let mut smallest = NO_KEY;
-    for key in keys {
-        smallest = smallest.min(key);
-        if smallest == at_least {
-            break;
-        }
-    }
-    smallest
 }

@@ -310,8 +310,8 @@ impl Segment {
         segment.ttrs_ms = chunk.ttrs_ms.alike(jobs, |ttr_ms| ttr_ms);
         segment.pris = chunk.pris.alike(jobs, |pri| pri as u32);
         segment.live = jobs as u16;
-        segment.ready = SlotSet::first(jobs);
-        segment.keys[Order::Ready as usize] = chunk.pris.bounds().0;
+        segment.ready = SlotSet::up_to(jobs);
+        segment.firsts[Order::Ready as usize] = segment.first_of_all(Order::Ready, chunk.pris.bounds().0);
         let burials = if chunk.is_plain() { 0 } else { segment.take_on_all(chunk)? };
         Ok((segment, burials))
     }

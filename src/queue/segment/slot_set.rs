@@ -20,8 +20,8 @@ fn place(slot: usize) -> (usize, u64) {
 impl SlotSet {
     pub(super) const EMPTY: SlotSet = SlotSet([0; WORDS]);
 
-    /// The first `count` slots.
-    pub(super) fn first(count: usize) -> SlotSet {
+    /// The `count` lowest slots.
+    pub(super) fn up_to(count: usize) -> SlotSet {
         SlotSet(std::array::from_fn(|word| match count.saturating_sub(word * WORD) {
             WORD.. => u64::MAX,
             bits => (1 << bits) - 1,
@@ -55,6 +55,12 @@ impl SlotSet {
     #[inline(always)]
     pub(super) fn is_empty(self) -> bool {
         self == SlotSet::EMPTY
+    }
+
+    /// The lowest slot.
+    #[inline(always)]
+    pub(super) fn first(mut self) -> Option<usize> {
+        self.next()
     }
 
     pub(super) fn len(self) -> usize {
@@ -121,12 +127,12 @@ mod tests {
         assert!(slots.iter().all(|slot| set.has(*slot)) && !set.has(2) && !set.has(65));
         assert_eq!((set.collect::<Vec<_>>(), set.len()), (slots.to_vec(), 6));
         assert_eq!([0, 1, 63, 64, 65, 127].map(|slot| set.below(slot).len()), [0, 1, 2, 3, 4, 5]);
-        let first = SlotSet::first(64);
+        let first = SlotSet::up_to(64);
         assert_eq!((first.len(), first.has(63), first.has(64)), (64, true, false));
         assert_eq!(set.among(first).collect::<Vec<_>>(), [0, 1, 63]);
         assert_eq!(set.without(first).collect::<Vec<_>>(), [64, 100, 127]);
         assert_eq!(set.and(first).len(), 67);
         slots.into_iter().for_each(|slot| set.remove(slot));
-        assert!(set.is_empty() && SlotSet::first(SLOTS_MAX).len() == SLOTS_MAX);
+        assert!(set.is_empty() && SlotSet::up_to(SLOTS_MAX).len() == SLOTS_MAX);
     }
 }
