@@ -584,14 +584,12 @@ impl Segment {
                 Alike::Same(pri) => {
                     self.ready.first().map_or(First::NONE, |slot| First::of(u64::from(*pri), slot))
                 }
-                Alike::Each(pris) => {
-                    First::among(self.ready.map(|slot| (u64::from(pris[slot]), slot)), at_least)
-                }
+                Alike::Each(pris) => First::of_slots(self.ready, |slot| u64::from(pris[slot]), at_least),
             },
-            Order::Deadline => First::among(self.held(|r| r.deadline_ms), at_least),
-            Order::Held => First::among(self.held(|r| r.reserved_at_ms), at_least),
-            Order::Delayed => First::among(self.timed(State::Delayed), at_least),
-            Order::Buried => First::among(self.timed(State::Buried), at_least),
+            Order::Deadline => First::of_entries(self.held(|r| r.deadline_ms), at_least),
+            Order::Held => First::of_entries(self.held(|r| r.reserved_at_ms), at_least),
+            Order::Delayed => First::of_entries(self.timed(State::Delayed), at_least),
+            Order::Buried => First::of_entries(self.timed(State::Buried), at_least),
         }
     }
 

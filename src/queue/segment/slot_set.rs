@@ -1,5 +1,7 @@
 //! A set of slots: a bit for each.
 
+use std::ops::ControlFlow;
+
 use super::SLOTS_MAX;
 
 const WORD: usize = u64::BITS as usize;
@@ -95,6 +97,19 @@ impl SlotSet {
     /// The places of these slots among the `living`, in which all of them are.
     pub(super) fn places_among(self, living: SlotSet) -> SlotSet {
         self.fold(SlotSet::EMPTY, |places, slot| places.with(living.below(slot).len()))
+    }
+
+    /// Shows the slots to `visit`, lowest first, until it has seen enough: faster than an iterator.
+    #[inline]
+    pub(super) fn visit(self, mut visit: impl FnMut(usize) -> ControlFlow<()>) {
+        for (word, mut bits) in self.0.into_iter().enumerate() {
+            while bits != 0 {
+                if visit(word * WORD + bits.trailing_zeros() as usize).is_break() {
+                    return;
+                }
+                bits &= bits - 1;
+            }
+        }
     }
 
     fn each(mut self, other: SlotSet, with: impl Fn(u64, u64) -> u64) -> SlotSet {
