@@ -565,14 +565,14 @@ impl Segment {
     /// The first job in `order`, whose key is known to be no smaller than `at_least`.
     #[inline]
     fn first_from(&self, order: Order, at_least: u64) -> First {
+        let key: fn(&PackedReservation) -> U48 = match order {
+            Order::Deadline => |r| r.deadline_ms,
+            Order::Held => |r| r.reserved_at_ms,
+            _ => return self.first_of_all(order, at_least),
+        };
         // Jobs that are reserved together are mostly finished in that order.
-        let key = self.reservations.entries.front().map(|first| match order {
-            Order::Deadline => first.deadline_ms.get(),
-            Order::Held => first.reserved_at_ms.get(),
-            _ => NO_KEY,
-        });
-        match self.reservations.slots.first() {
-            Some(slot) if key == Some(at_least) => First::of(at_least, slot),
+        match (self.reservations.entries.front(), self.reservations.slots.first()) {
+            (Some(first), Some(slot)) if key(first).get() == at_least => First::of(at_least, slot),
             _ => self.first_of_all(order, at_least),
         }
     }

@@ -61,8 +61,9 @@ impl SlotSet {
 
     /// The lowest slot.
     #[inline(always)]
-    pub(super) fn first(mut self) -> Option<usize> {
-        self.next()
+    pub(super) fn first(self) -> Option<usize> {
+        let word = self.0.iter().position(|word| *word != 0)?;
+        Some(word * WORD + self.0[word].trailing_zeros() as usize)
     }
 
     pub(super) fn len(self) -> usize {
