@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::broker::{Access, Key, Name, Wait, World};
 use crate::queue::decide;
-use crate::queue::{DURATION_MAX_MS, Order, is_over};
+use crate::queue::{DURATION_MAX_MS, Tube, is_over};
 
 use super::answer::{Answer, DEADLINE_SOON, INTERNAL_ERROR, TIMED_OUT};
 use super::gates::{Gates, Trouble};
@@ -135,8 +135,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
             {
                 overdue.push(name);
             }
-            let first = tube.filter(|tube| !tube.is_paused(now_ms)).and_then(|tube| tube.first(Order::Ready));
-            heads.push((first.map(|job| (job.pri, job.id)), name));
+            heads.push((head_of(tube, now_ms), name));
         }
         if heads.is_empty() {
             return Err(self.trouble(names.first().map_or(b"", |name| name), Trouble::WrongType));
@@ -148,11 +147,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
             heads.clear();
             for name in names {
                 let Ok(key) = self.world.open(db, name, Access::Look) else { continue };
-                let tube = key.tube().filter(|tube| !tube.is_paused(now_ms));
-                heads.push((
-                    tube.and_then(|tube| tube.first(Order::Ready)).map(|job| (job.pri, job.id)),
-                    name,
-                ));
+                heads.push((head_of(key.tube(), now_ms), name));
             }
         }
         let most_urgent = heads.into_iter().filter_map(|(head, name)| Some((head?, name))).min();
@@ -173,6 +168,11 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         }
         Ok(false)
     }
+}
+
+/// Priority and id of the job that a reserve would take.
+fn head_of(tube: Option<&Tube>, now_ms: u64) -> Option<(u32, u64)> {
+    decide::next(tube?, now_ms).map(|job| (job.pri, job.id))
 }
 
 /// Whether jobs may be taken from a tube.

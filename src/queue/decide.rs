@@ -90,11 +90,6 @@ pub fn reserve(tube: &Tube, now_ms: u64, worker: Worker) -> Option<Change<'stati
     next(tube, now_ms).as_ref().map(|job| hand_out(job, now_ms, worker))
 }
 
-/// Hands out one job if it is ready, delayed or buried, whether the tube is paused or not.
-pub fn reserve_job(tube: &Tube, handle: Handle, now_ms: u64, worker: Worker) -> Option<Change<'static>> {
-    takeable(tube, handle, now_ms).map(|job| hand_out(&job, now_ms, worker))
-}
-
 /// A job that is ready, delayed or buried.
 pub fn takeable(tube: &Tube, handle: Handle, now_ms: u64) -> Option<Job<'_>> {
     named(tube, handle, now_ms).filter(|job| job.state != State::Reserved)

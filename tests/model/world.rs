@@ -165,7 +165,8 @@ impl World {
             }
             Step::ReserveJob { pick, worker } => {
                 let handle = self.pick(pick);
-                let decided = decide::reserve_job(&self.tube, handle, now_ms, worker);
+                let job = decide::takeable(&self.tube, handle, now_ms);
+                let decided = job.map(|job| decide::hand_out(&job, now_ms, worker));
                 let expected = self.model.reserve_job(handle, now_ms, worker);
                 self.agree(decided, expected);
             }
