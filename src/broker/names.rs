@@ -18,12 +18,17 @@ pub const AT_ONCE: u64 = 0;
 /// Never.
 const NEVER: u64 = u64::MAX;
 
+/// Each tube's indexed deadline (Unix ms).
+type Tubes = BTreeMap<Name, u64>;
+
+/// The tubes that have a deadline, the soonest first.
+type Deadlines = BTreeSet<(u64, Name)>;
+
 struct Db {
     /// What the database is called while databases change places.
     uid: u64,
-    /// Each tube's indexed deadline (Unix ms).
-    tubes: BTreeMap<Name, u64>,
-    deadlines: BTreeSet<(u64, Name)>,
+    tubes: Tubes,
+    deadlines: Deadlines,
 }
 
 /// The index.
@@ -33,6 +38,8 @@ pub struct Names {
     /// The jobs in each database, by its number: every change of a tube counts, so this must be found at once.
     jobs: Vec<Counts>,
     uids: u64,
+    /// What is left of flushed databases, to be freed bit by bit.
+    flushed: Vec<(Tubes, Deadlines)>,
     /// Whether a tube needs attention sooner than before.
     sooner: bool,
 }
@@ -42,7 +49,7 @@ impl Names {
         let uids = &mut self.uids;
         self.dbs.entry(db).or_insert_with(|| {
             *uids += 1;
-            Db { uid: *uids, tubes: BTreeMap::new(), deadlines: BTreeSet::new() }
+            Db { uid: *uids, tubes: Tubes::new(), deadlines: Deadlines::new() }
         })
     }
 
@@ -79,13 +86,24 @@ impl Names {
         true
     }
 
-    /// Forgets all tubes of a database.
+    /// Forgets all tubes of a database. The memory is freed at leisure, as there may be very many of them.
     pub fn flush(&mut self, db: u32) {
-        if let Some(db) = self.dbs.get_mut(&db) {
-            db.tubes.clear();
-            db.deadlines.clear();
+        if let Some(db) = self.dbs.get_mut(&db)
+            && !db.tubes.is_empty()
+        {
+            self.flushed.push((std::mem::take(&mut db.tubes), std::mem::take(&mut db.deadlines)));
         }
         *self.jobs_of(db) = Counts::default();
+    }
+
+    /// Frees what is left of so many tubes that were flushed.
+    pub fn free_flushed(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some((tubes, deadlines)) = self.flushed.last_mut() else { return };
+            if (tubes.pop_first(), deadlines.pop_first()) == (None, None) {
+                self.flushed.pop();
+            }
+        }
     }
 
     /// The jobs in a database, to be kept true: whatever happens to a tube there counts.
@@ -212,5 +230,23 @@ mod tests {
         }
         assert_eq!(taken, [(5, b'd'), (0, b'b'), (3, b'a'), (0, b'a')]);
         assert_eq!(names.next_ms(), Some(40));
+    }
+
+    #[test]
+    fn flushed_tubes_are_forgotten_at_once_and_freed_bit_by_bit() {
+        let mut names = Names::default();
+        for number in 0..100_u8 {
+            names.add(0, &[number]);
+            names.attend(0, &[number], u64::from(number % 2 * 5 + 1));
+        }
+        let kept = Rc::clone(names.from(0, &[]).next().expect("there are tubes"));
+        names.flush(0);
+        names.add(0, &kept);
+        assert_eq!((names.tubes(), names.next_ms()), (1, None));
+        let left = |names: &Names| names.flushed.iter().map(|(tubes, _)| tubes.len()).sum::<usize>();
+        names.free_flushed(10);
+        assert_eq!(left(&names), 90);
+        names.free_flushed(1000);
+        assert!(names.flushed.is_empty() && names.has(0, &kept));
     }
 }

@@ -178,7 +178,7 @@ unsafe extern "C" fn on_event(
                 state.look_whether_quiet(ctx);
                 state.waited_lately = false;
                 let (broker, means) = state.parts();
-                broker.forget_vanished(&mut RedisWorld::outside(ctx, means));
+                broker.tidy(&mut RedisWorld::outside(ctx, means));
                 state.means.found.forget();
             });
         }

@@ -422,7 +422,7 @@ impl Simulation {
             && self.line().is_empty()
             && keys.0.values().all(|entry| entry.expires_at_ms.is_none());
         let ticked = self.observe(&mut Deed { is_tick: true, ..Deed::default() }, |server, _, now_ms| {
-            server.broker.forget_vanished(&mut server.world);
+            server.broker.tidy(&mut server.world);
             server.broker.tick(&mut server.world, now_ms)
         });
         assert!(ticked == Ticked::Done || self.is_paused(), "a tick was refused");
