@@ -81,6 +81,16 @@ impl<V> ByName<V> {
         (name, value)
     }
 
+    /// All names and their values, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, &V)> {
+        self.tree.values().map(|(name, value)| (name, value))
+    }
+
+    /// The same, to be had.
+    pub fn into_items(self) -> impl Iterator<Item = (Name, V)> {
+        self.tree.into_values()
+    }
+
     /// Takes a name away.
     pub fn remove(&mut self, name: &[u8]) -> Option<(Name, V)> {
         if self.twins > 0 {

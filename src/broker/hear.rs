@@ -13,7 +13,7 @@ use super::{Access, Broker, GiveBack, Key, Name, News, Role, Step, World, WrongT
 /// So many bound reservations are looked at at once.
 const LOOKS: usize = 8_192;
 
-/// So many flushed tubes are freed of the index at once: within a millisecond.
+/// So much garbage is freed at once: within a millisecond.
 const FREED: usize = 2_000;
 
 /// Why an event from outside was refused.
@@ -163,10 +163,8 @@ impl Broker {
             }
             News::Flushed(db) => {
                 for db in db.map_or_else(|| self.names.dbs(), |db| vec![db]) {
-                    self.names.flush(db);
-                    if let Some(port) = self.port_of(db) {
-                        port.flush();
-                    }
+                    self.names.flush(db, &mut self.garbage);
+                    self.flush_port(db);
                     let uid = self.names.uid(db);
                     self.sessions.flush(uid);
                 }
@@ -194,7 +192,7 @@ impl Broker {
 
     /// What need not be done at once. To be called now and then, but not within a command: all keys are to be seen.
     pub fn tidy<W: World>(&mut self, world: &mut W) {
-        self.names.free_flushed(FREED);
+        self.garbage.free(FREED);
         self.forget_vanished(world);
     }
 

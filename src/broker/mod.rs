@@ -26,6 +26,7 @@
 
 mod by_name;
 mod deliver;
+mod garbage;
 mod give_backs;
 mod hear;
 mod line;
@@ -55,6 +56,7 @@ pub use world::{Access, End, Key, Kind, Kinds, News, Record, World, WrongType};
 
 use crate::queue::decide::Retry;
 use crate::queue::{Counts, ID_MAX, Totals, over_ms};
+use garbage::Garbage;
 use give_backs::{GiveBack, GiveBacks};
 use line::Line;
 use names::Names;
@@ -139,6 +141,7 @@ pub struct Broker {
     buffer: Vec<u8>,
     /// What the beanstalk protocol needs, while it is served.
     port: Option<Box<PortIndex>>,
+    garbage: Garbage,
 }
 
 impl Broker {
@@ -160,6 +163,7 @@ impl Broker {
             apply_errors: 0,
             buffer: Vec::new(),
             port: None,
+            garbage: Garbage::default(),
         }
     }
 

@@ -5,8 +5,10 @@
 //! deadline that is no later than the tube's own; a deadline that is too early costs one look.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::rc::Rc;
 
+use super::garbage::Garbage;
 use crate::queue::{Counts, is_over};
 
 /// A tube's name.
@@ -38,8 +40,6 @@ pub struct Names {
     /// The jobs in each database, by its number: every change of a tube counts, so this must be found at once.
     jobs: Vec<Counts>,
     uids: u64,
-    /// What is left of flushed databases, to be freed bit by bit.
-    flushed: Vec<(Tubes, Deadlines)>,
     /// Whether a tube needs attention sooner than before.
     sooner: bool,
 }
@@ -86,24 +86,13 @@ impl Names {
         true
     }
 
-    /// Forgets all tubes of a database. The memory is freed at leisure, as there may be very many of them.
-    pub fn flush(&mut self, db: u32) {
-        if let Some(db) = self.dbs.get_mut(&db)
-            && !db.tubes.is_empty()
-        {
-            self.flushed.push((std::mem::take(&mut db.tubes), std::mem::take(&mut db.deadlines)));
+    /// Forgets all tubes of a database.
+    pub fn flush(&mut self, db: u32, garbage: &mut Garbage) {
+        if let Some(db) = self.dbs.get_mut(&db) {
+            garbage.add(mem::take(&mut db.tubes));
+            garbage.add(mem::take(&mut db.deadlines));
         }
         *self.jobs_of(db) = Counts::default();
-    }
-
-    /// Frees what is left of so many tubes that were flushed.
-    pub fn free_flushed(&mut self, count: usize) {
-        for _ in 0..count {
-            let Some((tubes, deadlines)) = self.flushed.last_mut() else { return };
-            if (tubes.pop_first(), deadlines.pop_first()) == (None, None) {
-                self.flushed.pop();
-            }
-        }
     }
 
     /// The jobs in a database, to be kept true: whatever happens to a tube there counts.
@@ -130,7 +119,7 @@ impl Names {
         self.dbs.extend(at_a.map(|db| (b, db)));
         self.dbs.extend(at_b.map(|db| (a, db)));
         let jobs_of_a = *self.jobs_of(a);
-        *self.jobs_of(a) = std::mem::replace(self.jobs_of(b), jobs_of_a);
+        *self.jobs_of(a) = mem::replace(self.jobs_of(b), jobs_of_a);
     }
 
     /// Makes sure that the tube, if it is known, gets attention at `at_ms` or before.
@@ -148,7 +137,7 @@ impl Names {
 
     /// Whether a tube may need attention sooner than when this was last asked.
     pub fn take_sooner(&mut self) -> bool {
-        std::mem::take(&mut self.sooner)
+        mem::take(&mut self.sooner)
     }
 
     /// The same, which can be asked again.
@@ -230,23 +219,5 @@ mod tests {
         }
         assert_eq!(taken, [(5, b'd'), (0, b'b'), (3, b'a'), (0, b'a')]);
         assert_eq!(names.next_ms(), Some(40));
-    }
-
-    #[test]
-    fn flushed_tubes_are_forgotten_at_once_and_freed_bit_by_bit() {
-        let mut names = Names::default();
-        for number in 0..100_u8 {
-            names.add(0, &[number]);
-            names.attend(0, &[number], u64::from(number % 2 * 5 + 1));
-        }
-        let kept = Rc::clone(names.from(0, &[]).next().expect("there are tubes"));
-        names.flush(0);
-        names.add(0, &kept);
-        assert_eq!((names.tubes(), names.next_ms()), (1, None));
-        let left = |names: &Names| names.flushed.iter().map(|(tubes, _)| tubes.len()).sum::<usize>();
-        names.free_flushed(10);
-        assert_eq!(left(&names), 90);
-        names.free_flushed(1000);
-        assert!(names.flushed.is_empty() && names.has(0, &kept));
     }
 }

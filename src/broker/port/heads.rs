@@ -6,10 +6,12 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
+use std::mem;
 use std::rc::Rc;
 
 use crate::queue::{Change, Order, Tube};
 
+use super::super::garbage::Garbage;
 use super::super::names::Name;
 use super::super::watched::Watched;
 
@@ -96,7 +98,7 @@ impl Heads {
         if entry.head == head {
             return;
         }
-        let before = std::mem::replace(&mut entry.head, head);
+        let before = mem::replace(&mut entry.head, head);
         if let Some(before) = before {
             self.order.remove(&(before, number));
         }
@@ -106,8 +108,8 @@ impl Heads {
     }
 
     /// No tube has a ready job.
-    pub fn flush(&mut self) {
-        self.order.clear();
+    pub fn flush(&mut self, garbage: &mut Garbage) {
+        garbage.add(mem::take(&mut self.order));
         self.tubes.iter_mut().for_each(|entry| entry.head = None);
     }
 
@@ -207,7 +209,7 @@ mod tests {
         let z = heads.watch(None, &name("z"), Some(&tube(9, 9)));
         assert_eq!(z, a, "a free number is used again");
         assert_eq!(first(&heads, &[z]), Some(name("z")));
-        heads.flush();
+        heads.flush(&mut Garbage::default());
         assert_eq!(first(&heads, &[b, c, z]), None);
         for number in [b, c, d, z] {
             assert!(heads.ignore(number));

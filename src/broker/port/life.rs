@@ -2,10 +2,12 @@
 //! `default`. An empty tube that merely lingers in the keyspace is none.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use crate::queue::Totals;
 
 use super::super::by_name::ByName;
+use super::super::garbage::Garbage;
 use super::super::names::Name;
 
 /// The tube that is always there.
@@ -191,18 +193,23 @@ impl Life {
         }
     }
 
-    /// All keys are gone. Costs less than to end each tube by itself.
-    pub fn flush(&mut self) {
-        self.ended_pauses.clear();
-        let mut before = std::mem::take(&mut self.tubes);
-        let is_kept = |name: &Name| **name == *DEFAULT || before.get(name).is_some_and(Living::is_attended);
-        self.list.retain(is_kept);
+    /// All keys are gone. Costs a look at each tube, and no more than that at those that nobody uses or watches.
+    pub fn flush(&mut self, garbage: &mut Garbage) {
+        garbage.add(mem::take(&mut self.ended_pauses));
+        let mut before = mem::take(&mut self.tubes);
+        let is_kept = |name: &Name, tube: &Living| tube.is_attended() || **name == *DEFAULT;
+        let kept = before.iter().filter(|(name, tube)| is_kept(name, tube));
+        let mut kept: Vec<(usize, Name)> = kept.map(|(name, tube)| (tube.at, Name::clone(name))).collect();
+        kept.sort_unstable();
+        let list = kept.into_iter().map(|(_, name)| name).collect();
+        garbage.add(mem::replace(&mut self.list, list));
         for (at, name) in self.list.iter().enumerate() {
             if let Some((name, tube)) = before.remove(name) {
                 let tube = Living { at, has_jobs: false, base: None, paused_until_ms: 0, ..tube };
                 self.tubes.insert(&name, tube);
             }
         }
+        garbage.add(before.into_items());
     }
 
     fn end_if_over(&mut self, name: &[u8]) {
@@ -245,7 +252,7 @@ mod tests {
         assert_eq!(names(&life), ["default", "a", "b", "c"]);
         life.jobs(b"a", false);
         assert_eq!(names(&life), ["default", "c", "b"]);
-        life.flush();
+        life.flush(&mut Garbage::default());
         assert_eq!(names(&life), ["default", "b"]);
         life.gone(b"b");
         assert!(life.untie(b"b", Tie::Watching, true));
@@ -269,7 +276,7 @@ mod tests {
         life.paused(b"t91", 5);
         life.jobs(b"t91", false);
         assert!(life.has_ended_pauses());
-        life.flush();
+        life.flush(&mut Garbage::default());
         let kept: Vec<String> = (0..9).map(|n| format!("t{}", n * 10)).collect();
         assert_eq!(
             names(&life),

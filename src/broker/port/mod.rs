@@ -18,6 +18,7 @@ use life::Life;
 use life::Tie;
 use whereabouts::Whereabouts;
 
+use super::garbage::Garbage;
 use super::names::{AT_ONCE, Name, Names};
 use super::sessions::Bound;
 use super::watched::Watched;
@@ -135,10 +136,10 @@ impl PortIndex {
     }
 
     /// All tubes are gone.
-    pub(super) fn flush(&mut self) {
-        self.life.flush();
-        self.heads.flush();
-        self.whereabouts.clear();
+    pub(super) fn flush(&mut self, garbage: &mut Garbage) {
+        self.life.flush(garbage);
+        self.heads.flush(garbage);
+        self.whereabouts.flush(garbage);
         (self.sweep, self.swept) = (None, 0);
     }
 }
@@ -147,6 +148,13 @@ impl Broker {
     /// What is kept for the port, if this database is the port's.
     pub(super) fn port_of(&mut self, db: u32) -> Option<&mut PortIndex> {
         self.port.as_deref_mut().filter(|port| port.db == db)
+    }
+
+    /// All tubes of a database are gone.
+    pub(super) fn flush_port(&mut self, db: u32) {
+        if let Some(port) = self.port.as_deref_mut().filter(|port| port.db == db) {
+            port.flush(&mut self.garbage);
+        }
     }
 
     /// From now on keeps what the port needs of a database. Costs a look at each of its tubes, and a note of each of
@@ -160,13 +168,15 @@ impl Broker {
 
     /// The port is closed: nothing is kept for it any longer.
     pub fn close_port(&mut self) {
-        self.port = None;
+        if let Some(mut port) = self.port.take() {
+            port.flush(&mut self.garbage);
+        }
     }
 
     /// Looks at all tubes of the port's database, which are other ones than before.
     pub(super) fn look_at_all<W: World>(&mut self, world: &mut W) {
         if let Some(port) = &mut self.port {
-            port.flush();
+            port.flush(&mut self.garbage);
             port.look_at_all(&self.names, world);
         }
     }

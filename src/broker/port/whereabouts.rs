@@ -15,10 +15,12 @@
 //! as a *twin*, and asked when the note leads nowhere.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::rc::Rc;
 
 use super::super::by_name::ByName;
+use super::super::garbage::Garbage;
 use super::super::names::Name;
 
 /// A tube's number as a note holds it; 0 for no note.
@@ -64,7 +66,7 @@ impl Chunk {
             Chunk::Sparse(list) => {
                 let before = match (list.binary_search_by_key(&at, |note| note.0), hint) {
                     (Ok(i), 0) => list.remove(i).1,
-                    (Ok(i), _) => std::mem::replace(&mut list[i].1, hint),
+                    (Ok(i), _) => mem::replace(&mut list[i].1, hint),
                     (Err(_), 0) => 0,
                     (Err(i), _) => {
                         list.insert(i, (at, hint));
@@ -79,7 +81,7 @@ impl Chunk {
                 before
             }
             Chunk::Dense { hints, noted } => {
-                let before = std::mem::replace(&mut hints[usize::from(at)], hint);
+                let before = mem::replace(&mut hints[usize::from(at)], hint);
                 *noted = *noted + usize::from(hint != 0) - usize::from(before != 0);
                 if *noted <= SPARSE_FROM {
                     *self = Chunk::Sparse(self.notes().collect());
@@ -280,8 +282,14 @@ impl Whereabouts {
     }
 
     /// Forgets everything.
-    pub fn clear(&mut self) {
-        *self = Whereabouts::default();
+    pub fn flush(&mut self, garbage: &mut Garbage) {
+        let Whereabouts { chunks, numbers, tubes, free, unnoted, twins, .. } = mem::take(self);
+        garbage.add(chunks);
+        garbage.add(numbers.into_items());
+        garbage.add(tubes);
+        garbage.add(free);
+        garbage.add(unnoted);
+        garbage.add(twins);
     }
 }
 
