@@ -119,31 +119,25 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         name
     }
 
-    /// The tube with the most urgent job. What is over by now is ended first, and those who wait are served.
-    /// Costs a look at each. `Err` if none is a tube, nor could be one.
+    /// The tube with the most urgent job. What is over by now is ended first, a slice of it over all tubes, and those who wait
+    /// are served. Costs a look at each. `Err` if none is a tube, nor could be one.
     fn choose(&mut self, names: &[Name]) -> Result<Option<Name>, Answer> {
         let (db, now_ms) = (self.port.settings.db, self.now_ms);
-        let linger_ms = self.broker.settings.linger_ms;
-        let mut overdue = Vec::new();
+        let mut overdue: Vec<&[u8]> = Vec::new();
         let mut heads = Vec::new();
         for name in names {
             let Ok(key) = self.world.open(db, name, Access::Look) else { continue };
-            let tube = key.tube();
-            let deadline_ms = tube.and_then(|tube| tube.next_deadline_ms(linger_ms));
-            if deadline_ms.is_some_and(|at_ms| is_over(at_ms, now_ms))
-                || tube.is_some() && self.broker.waiting_on(db, name) > 0
-            {
+            if self.broker.needs_look(db, name, key.tube(), now_ms) {
                 overdue.push(name);
             }
-            heads.push((head_of(tube, now_ms), name));
+            heads.push((head_of(key.tube(), now_ms), name));
         }
         if heads.is_empty() {
             return Err(self.trouble(names.first().map_or(b"", |name| name), Trouble::WrongType));
         }
         if !overdue.is_empty() {
-            for name in overdue {
-                self.broker.look_after(self.world, db, name, now_ms);
-            }
+            let mut left = self.broker.settings.slices.jobs;
+            self.broker.look_after_all(self.world, db, &overdue, now_ms, &mut left);
             heads.clear();
             for name in names {
                 let Ok(key) = self.world.open(db, name, Access::Look) else { continue };

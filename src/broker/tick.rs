@@ -3,7 +3,7 @@
 //! does no harm.
 
 use crate::queue::decide::{self, Retry};
-use crate::queue::{Change, Handle, Tube};
+use crate::queue::{Change, Handle, Tube, is_over};
 
 use super::names::AT_ONCE;
 use super::{Access, Broker, End, GiveBack, Key, Role, Step, World};
@@ -91,6 +91,27 @@ impl Broker {
     /// Ends what is over in a tube, and serves those who wait there. One that holds something else is none of ours.
     pub(crate) fn look_after<W: World>(&mut self, world: &mut W, db: u32, name: &[u8], now_ms: u64) {
         let _ = Step::run(self, world, db, name, now_ms, |_| ());
+    }
+
+    /// Whether something in a tube, as it is now, is over, or somebody waits there.
+    pub(crate) fn needs_look(&self, db: u32, name: &[u8], tube: Option<&Tube>, now_ms: u64) -> bool {
+        let Some(tube) = tube else { return false };
+        let deadline_ms = tube.next_deadline_ms(self.settings.linger_ms);
+        deadline_ms.is_some_and(|at_ms| is_over(at_ms, now_ms)) || self.waiting_on(db, name) > 0
+    }
+
+    /// As [`Broker::look_after`] for several tubes, where `left` bounds how much of what is over is ended in all of them.
+    pub(crate) fn look_after_all<W: World>(
+        &mut self,
+        world: &mut W,
+        db: u32,
+        names: &[&[u8]],
+        now_ms: u64,
+        left: &mut usize,
+    ) {
+        for name in names {
+            let _ = Step::run_within(left, self, world, db, name, now_ms, |_| ());
+        }
     }
 
     /// Gives a reservation back, as `decide` says, if it is still there. Returns how many changes that made, and one more.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::broker::{Access, Broker, Key, Name, Step, Wait, World};
 use crate::queue::decide::{self, Release, Worker};
-use crate::queue::{Change, Held, Job, Order, State, is_over};
+use crate::queue::{Change, Held, Job, Order, State};
 
 use super::args::{INTEGER_MAX, Keyword, Options};
 use super::error::CommandError;
@@ -234,21 +234,14 @@ fn end_overdue<W: World, R: Reply>(
     tubes: &[&[u8]],
     due: &mut usize,
 ) -> Result<(), CommandError> {
-    let linger_ms = call.broker.settings.linger_ms;
     let mut overdue = Vec::new();
     for name in tubes {
         let key = call.world.open(call.db, name, Access::Look)?;
-        let deadline_ms = key.tube().and_then(|tube| tube.next_deadline_ms(linger_ms));
-        let is_overdue = deadline_ms.is_some_and(|deadline_ms| is_over(deadline_ms, call.now_ms));
-        let is_waited_on = key.tube().is_some() && call.broker.waiting_on(call.db, name) > 0;
-        if is_overdue || is_waited_on {
-            overdue.push(name);
+        if call.broker.needs_look(call.db, name, key.tube(), call.now_ms) {
+            overdue.push(*name);
         }
     }
-    for name in overdue {
-        // Each was a tube, or nothing, just now.
-        let _ = Step::run_within(due, call.broker, call.world, call.db, name, call.now_ms, |_| ());
-    }
+    call.broker.look_after_all(call.world, call.db, &overdue, call.now_ms, due);
     Ok(())
 }
 
