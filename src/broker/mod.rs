@@ -18,6 +18,7 @@
 //! | `line` | the waiters |
 //! | `sessions` | reservations bound to connections |
 //! | `watched` | the tubes that one connection watches |
+//! | `garbage` | what is freed bit by bit |
 //! | `by_name` | a map from very many names |
 //! | `pairs` | pairs of numbers in order, and things by number |
 //! | `port` | what is kept for the beanstalk protocol, while it is served |
