@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::broker::{Access, Key, Name, Wait, World};
 use crate::queue::decide;
-use crate::queue::{DURATION_MAX_MS, Tube, is_over};
+use crate::queue::{DURATION_MAX_MS, is_over};
 
 use super::answer::{Answer, DEADLINE_SOON, INTERNAL_ERROR, TIMED_OUT};
 use super::gates::{Gates, Trouble};
@@ -130,7 +130,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
             if self.broker.needs_look(db, name, key.tube(), now_ms) {
                 overdue.push(name);
             }
-            heads.push((head_of(key.tube(), now_ms), name));
+            heads.push((key.tube().and_then(|tube| decide::head(tube, now_ms)), name));
         }
         if heads.is_empty() {
             return Err(self.trouble(names.first().map_or(b"", |name| name), Trouble::WrongType));
@@ -141,7 +141,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
             heads.clear();
             for name in names {
                 let Ok(key) = self.world.open(db, name, Access::Look) else { continue };
-                heads.push((head_of(key.tube(), now_ms), name));
+                heads.push((key.tube().and_then(|tube| decide::head(tube, now_ms)), name));
             }
         }
         let most_urgent = heads.into_iter().filter_map(|(head, name)| Some((head?, name))).min();
@@ -162,11 +162,6 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         }
         Ok(false)
     }
-}
-
-/// Priority and id of the job that a reserve would take.
-fn head_of(tube: Option<&Tube>, now_ms: u64) -> Option<(u32, u64)> {
-    decide::next(tube?, now_ms).map(|job| (job.pri, job.id))
 }
 
 /// Whether jobs may be taken from a tube.

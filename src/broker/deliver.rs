@@ -14,7 +14,8 @@ use crate::queue::{Held, Tube, is_over};
 
 use super::line::Grant;
 use super::sessions::Bound;
-use super::{Access, Broker, End, GiveBack, Key, Wait, World};
+use super::tick::by_urgency;
+use super::{Access, Broker, End, GiveBack, Key, Name, Wait, World};
 
 /// A reserved job with a body of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,8 +162,9 @@ impl Broker {
             return;
         }
         self.serve_wide(world, wait, now_ms);
-        for name in &wait.names {
-            self.look_after(world, wait.db, name, now_ms);
+        let tubes = wait.names.iter().map(|name| (wait.db, Name::clone(name))).collect();
+        for (db, name) in by_urgency(world, now_ms, tubes) {
+            self.look_after(world, db, &name, now_ms);
         }
     }
 }

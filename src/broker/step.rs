@@ -212,6 +212,22 @@ impl<'a, W: World> Step<'a, W> {
         }
     }
 
+    /// Makes more of what is due happen, `most` changes at most, while `goes_on` says so. For commands that take as long in
+    /// any case: so much may be due that one slice is but a part of it.
+    #[inline]
+    pub fn end_more(&mut self, most: u64, goes_on: impl Fn(&Tube) -> bool) {
+        let is_due = self.key.tube().is_some_and(|tube| is_over(tube.due_ms(), self.now_ms));
+        if is_due && self.broker.role == Role::Primary {
+            cold_path();
+            let retry = self.broker.settings.retry;
+            for _ in 0..most {
+                let Some(tube) = self.key.tube().filter(|tube| goes_on(tube)) else { break };
+                let Some(change) = decide::due(tube, self.now_ms, retry) else { break };
+                self.make_due(&change);
+            }
+        }
+    }
+
     fn make_due(&mut self, change: &Change<'_>) {
         match self.unheard_of(change) {
             Some(change) => self.make(&change),

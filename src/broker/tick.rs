@@ -3,10 +3,10 @@
 //! does no harm.
 
 use crate::queue::decide::{self, Retry};
-use crate::queue::{Change, Handle, Tube, is_over};
+use crate::queue::{Change, Handle, Tube, is_over, over_ms};
 
 use super::names::AT_ONCE;
-use super::{Access, Broker, End, GiveBack, Key, Role, Step, World};
+use super::{Access, Broker, End, GiveBack, Key, Name, Role, Step, World};
 
 /// How a tick ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,9 @@ impl Broker {
             self.serve_again(world, &wait, now_ms);
         }
         self.go_on_sweeping();
+        if self.line.waiting() > 0 {
+            changes += self.attend_news(world, now_ms);
+        }
         for _ in 0..self.settings.slices.tubes {
             if changes >= 2 * self.settings.slices.jobs {
                 break;
@@ -76,16 +79,36 @@ impl Broker {
     /// if nothing is due.
     pub(super) fn attend_next<W: World>(&mut self, world: &mut W, now_ms: u64) -> Option<usize> {
         let (db, name) = self.names.take_due(now_ms)?;
+        Some(self.attend(world, db, &name, now_ms))
+    }
+
+    /// Does what is due in the tubes that appeared, or were swapped here: who waits on several gets the most urgent job of
+    /// them all. Returns how many changes that made.
+    fn attend_news<W: World>(&mut self, world: &mut W, now_ms: u64) -> usize {
+        let most = self.settings.slices.tubes;
+        let news = std::iter::from_fn(|| self.names.take_due(over_ms(AT_ONCE))).take(most);
+        let mut changes = 0;
+        for (db, name) in by_urgency(world, now_ms, news.collect()) {
+            if changes < 2 * self.settings.slices.jobs {
+                changes += self.attend(world, db, &name, now_ms);
+            } else {
+                self.names.attend(db, &name, AT_ONCE);
+            }
+        }
+        changes
+    }
+
+    fn attend<W: World>(&mut self, world: &mut W, db: u32, name: &Name, now_ms: u64) -> usize {
         // A key that is not there, or holds something else, is none of ours: nothing to do, nothing to keep.
-        match world.open(db, &name, Access::Look) {
+        match world.open(db, name, Access::Look) {
             Ok(key) if key.tube().is_some() => drop(key),
             _ => {
                 self.catch_up(world);
-                self.names.remove(db, &name);
-                return Some(0);
+                self.names.remove(db, name);
+                return 0;
             }
         }
-        Some(Step::tick(self, world, db, &name, now_ms).unwrap_or(0))
+        Step::tick(self, world, db, name, now_ms).unwrap_or(0)
     }
 
     /// Ends what is over in a tube, and serves those who wait there. One that holds something else is none of ours.
@@ -143,4 +166,20 @@ impl Broker {
         }
         self.sweep = Some(after);
     }
+}
+
+/// Tubes by the jobs that would be taken next from them, the most urgent first. Costs a look at each.
+pub(super) fn by_urgency<W: World>(
+    world: &mut W,
+    now_ms: u64,
+    mut tubes: Vec<(u32, Name)>,
+) -> Vec<(u32, Name)> {
+    if tubes.len() > 1 {
+        tubes.sort_by_cached_key(|(db, name)| {
+            let key = world.open(*db, name, Access::Look).ok();
+            let head = key.as_ref().and_then(Key::tube).and_then(|tube| decide::head(tube, now_ms));
+            (head.is_none(), head)
+        });
+    }
+    tubes
 }

@@ -23,6 +23,8 @@ mod reply;
 pub mod table;
 mod worker;
 
+use std::collections::BTreeSet;
+
 pub use args::Args;
 pub use error::{CommandError, quoted, seconds_text};
 pub use number::{leading_digits, seconds as parse_seconds};
@@ -174,10 +176,16 @@ fn make_each<W: World>(
     Ok(Step::run(broker, world, db, name, now_ms, |step| {
         step.end_overdue_of(handles.iter().map(|handle| handle.id));
         let mut count = 0;
+        // A job may be named twice, and counts once. Mostly ids ascend, so that none comes twice.
+        let ascend = handles.iter().is_sorted_by(|handle, next| handle.id < next.id);
+        let mut changed = BTreeSet::new();
         for handle in handles.iter() {
-            if let Some(change) = step.tube().and_then(|tube| decide(tube, handle)) {
+            let change =
+                step.tube().filter(|_| !changed.contains(&handle.id)).and_then(|tube| decide(tube, handle));
+            if let Some(change) = change {
                 step.make(&change);
                 count += 1;
+                changed.extend((!ascend).then_some(handle.id));
             }
         }
         count

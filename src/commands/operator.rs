@@ -87,6 +87,8 @@ pub fn clear<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, Comm
         states = States::NONE.with(State::Ready).with(State::Delayed).with(State::Buried);
     }
     let cleared = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+        // A job whose delay or reservation is over is in another state by now.
+        step.end_more(u64::MAX, |_| true);
         let counts = step.tube().map(|tube| tube.counts()).unwrap_or_default();
         let cleared =
             State::ALL.into_iter().filter(|state| states.has(*state)).map(|state| counts.of(state)).sum();

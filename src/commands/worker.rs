@@ -102,6 +102,7 @@ fn reserve_some<W: World, R: Reply>(
     let worker = worker(call, options);
     let mut bound = Vec::new();
     let count = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+        step.end_more(count, |tube| tube.counts().of(State::Ready) < count);
         let tube = step.tube().filter(|tube| !tube.is_paused(call.now_ms));
         let count = tube.map_or(0, |tube| tube.counts().of(State::Ready)).min(count);
         if count > 0 {
@@ -181,7 +182,7 @@ fn reserve_many<W: World, R: Reply>(
     let tubes: Vec<&[u8]> = tubes.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let count = options.count.unwrap_or(1) as usize;
     // One slice of what is due is shared by all of them.
-    let mut due = call.broker.settings.slices.jobs;
+    let mut due = call.broker.settings.slices.jobs.max(count);
     end_overdue(call, &tubes, &mut due)?;
     let candidates = candidates(call, &tubes, count)?;
     if candidates.is_empty() {

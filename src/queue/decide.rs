@@ -74,6 +74,11 @@ pub fn next(tube: &Tube, now_ms: u64) -> Option<Job<'_>> {
     if tube.is_paused(now_ms) { None } else { tube.first(Order::Ready) }
 }
 
+/// Priority and id of that job: of several tubes, the one where this is least has the most urgent one.
+pub fn head(tube: &Tube, now_ms: u64) -> Option<(u32, u64)> {
+    next(tube, now_ms).map(|job| (job.pri, job.id))
+}
+
 /// Hands out a job that is not reserved.
 pub fn hand_out(job: &Job<'_>, now_ms: u64, worker: Worker) -> Change<'static> {
     // Its worker is told the body next. Where no cache knows it, it is on its way from here, with the rest of the job.

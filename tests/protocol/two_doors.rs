@@ -209,11 +209,11 @@ fn a_slice_is_a_slice_though_many_tubes_are_named() {
     assert!(reply.contains("last") && reply.contains("urgent"), "{reply}");
     let promoted = 20_000 - driver.server.broker.jobs().of(State::Delayed);
     assert!((100..=256 + 100).contains(&promoted), "{promoted} promoted in one step");
-    // Over several of them, too.
+    // Over several of them, too. Who asks for more waits for as much.
     let before = driver.server.broker.jobs().of(State::Delayed);
-    driver.phean_only(&format!("{command} COUNT 1000"));
+    driver.phean_only(&format!("{command} COUNT 300"));
     let promoted = before - driver.server.broker.jobs().of(State::Delayed);
-    assert!((1..=256 + 200).contains(&promoted), "{promoted} promoted in one step");
+    assert!((300..=300 + 200).contains(&promoted), "{promoted} promoted in one step");
 }
 
 fn wait(client: u64, until_ms: u64) -> Wait {

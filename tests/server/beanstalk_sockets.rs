@@ -179,6 +179,9 @@ fn a_unix_socket_left_by_a_crash_is_replaced_and_others_are_left_alone() {
     assert!(refused.contains("no socket"), "{refused}");
     assert_eq!(fs::read_to_string(&file).expect("it is still there"), "precious");
     assert!(Talk::over_unix(&server).is_ok(), "the old one is still open");
+    let nowhere = format!("/nowhere/{}", "y".repeat(200));
+    let refused = set(&server, "phean.unixsocket", &nowhere).expect_err("there is no such folder");
+    assert!(refused.contains(&nowhere[..64]) && !refused.contains(&nowhere[..65]), "{refused}");
     // Now nobody listens on the other one, and our own file goes with us.
     set(&server, "phean.unixsocket", &other.display().to_string()).expect("nobody listens");
     assert!(!socket.exists());

@@ -475,7 +475,7 @@ impl Auditor {
                 },
             };
             count += u64::from(accepted);
-            if accepted && !deed.is(&[Verb::Touch]) {
+            if accepted {
                 used.insert(handle.id);
             }
         }

@@ -425,3 +425,73 @@ fn a_due_job_is_given_whatever_timeouts_stand_before_it() {
         assert_ne!(story.send(2, line), Some(Answer::Null), "{line}");
     }
 }
+
+/// Commands that look at all jobs of a state in any case did so when a slice of what was due had happened, and took the rest
+/// for what it had been: a CLEAR of the reserved deleted jobs that nobody held any longer.
+#[test]
+fn what_is_due_is_no_longer_what_it_was_for_who_takes_all_of_it() {
+    let put = format!("MPUT a 1000{}", " x".repeat(1000));
+    let (delayed, held) = (format!("{put} DELAY 0.05"), format!("{put} TTR 0.05"));
+    for (line, is_held, gone) in [
+        ("CLEAR a RESERVED", true, 0),
+        ("CLEAR a READY", true, 1000),
+        ("CLEAR a", true, 1000),
+        ("CLEAR a DELAYED", false, 0),
+        ("RESERVE a COUNT 1000", false, 1000),
+        ("MRESERVE 1 a COUNT 1000", false, 1000),
+    ] {
+        let mut story = Story::begin();
+        story.send(1, if is_held { &held } else { &delayed });
+        if is_held {
+            story.send(1, "RESERVE a COUNT 1000");
+        }
+        story.now_ms += 60;
+        let count = match story.send(2, line).expect("a reply") {
+            Answer::Integer(count) => count,
+            jobs => jobs.array().len() as u64,
+        };
+        assert_eq!((count, story.ready(b"a")), (gone, 1000 - gone), "{line}");
+    }
+}
+
+#[test]
+fn a_job_that_is_named_twice_counts_once() {
+    let mut story = Story::begin();
+    story.send(1, "MPUT a 2 x y");
+    let jobs = story.send(1, "RESERVE a COUNT 2").expect("jobs");
+    let [first, second] =
+        [0, 1].map(|n| String::from_utf8_lossy(jobs.array()[n].array()[1].bytes()).into_owned());
+    let [one, two] = [&first, &second].map(|lease| lease.split('-').next().expect("an id"));
+    let mut count = |line: &str| story.send(1, line).map(|reply| reply.integer());
+    // A lease that holds no longer does not stand in the way of the one that does.
+    assert_eq!(count(&format!("TOUCH a {two} {first} {one} {one}-1 {second} {two}")), Some(2));
+    assert_eq!(count(&format!("TOUCH a {one}-1 {first} {one}")), Some(1));
+    assert_eq!(count(&format!("DELETE a {one} {two} {first} {two}")), Some(2));
+}
+
+/// Tubes that came, or were served again, in one turn served a waiter in the order of their names.
+#[test]
+fn who_waits_on_several_tubes_gets_the_most_urgent_of_what_comes_at_once() {
+    for [less, more] in [["a", "b"], ["b", "a"]] {
+        let mut story = Story::begin();
+        story.send(1, &format!("PUT {less} x PRI 5"));
+        story.send(1, &format!("PUT {more} y PRI 1"));
+        let tubes = ["a", "b"].map(|name| story.dump(name.as_bytes()));
+        ["a", "b"].iter().for_each(|name| story.execute(&Op::Del(Place::of(0, name.as_bytes()))));
+        story.until(NOW_MS + 1);
+        assert_eq!(story.send(2, "MRESERVE 2 a b TIMEOUT 100"), None);
+        tubes.iter().for_each(|tube| story.execute(tube));
+        assert_eq!(story.until(NOW_MS + 2).len(), 1);
+        assert_eq!([less, more].map(|name| story.ready(name.as_bytes())), [1, 0]);
+
+        // What is set aside for the waiter is deleted in the turn in which more comes.
+        let mut story = Story::begin();
+        assert_eq!(story.send(2, "MRESERVE 2 a b TIMEOUT 100"), None);
+        story.send(1, &format!("PUT {less} gone"));
+        story.send(1, &format!("PUT {less} x PRI 5"));
+        story.send(1, &format!("PUT {more} y PRI 1"));
+        story.send(1, &format!("CLEAR {less} RESERVED"));
+        assert_eq!(story.until(NOW_MS + 1).len(), 1);
+        assert_eq!([less, more].map(|name| story.ready(name.as_bytes())), [1, 0]);
+    }
+}

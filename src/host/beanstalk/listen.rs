@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use crate::broker::Broker;
+use crate::commands::quoted;
 
 use super::super::api::{self, Ready};
 use super::super::events;
@@ -37,8 +38,9 @@ impl Door {
         let unix = Some(self.settings.unixsocket.clone()).filter(|path| !path.is_empty());
         let mut new_unix = None;
         if let Some(path) = unix.as_ref().filter(|path| self.address.unix.as_ref() != Some(path)) {
-            let listener = Listener::unix(path)
-                .map_err(|error| format!("cannot listen on the socket {path}: {error}"))?;
+            let listener = Listener::unix(path).map_err(|error| {
+                format!("cannot listen on the socket {}: {error}", quoted(path.as_bytes()))
+            })?;
             new_unix = Some(listener);
         }
         let mut new_tcp = None;
@@ -70,7 +72,8 @@ impl Door {
     }
 
     pub(super) fn listen_tcp(&mut self, host: &str, port: u16) -> Result<Listener, String> {
-        let failed = |error: io::Error| format!("cannot listen on {host}:{port}: {error}");
+        let failed =
+            |error: io::Error| format!("cannot listen on {}:{port}: {error}", quoted(host.as_bytes()));
         let error = match Listener::tcp(host, port) {
             Ok(listener) => return Ok(listener),
             Err(error) => error,
