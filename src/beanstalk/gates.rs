@@ -49,6 +49,11 @@ pub trait Gates {
     /// Whether something may be written now. `grows` says that the command needs memory.
     fn may_write(&mut self, grows: bool) -> Result<(), Refusal>;
 
+    /// Whether anything may be shown of a tube now.
+    fn may_look(&mut self) -> bool {
+        true
+    }
+
     /// Whether the port's user may run this `PHEAN.*` command (in upper case) on this tube.
     fn may_use(&mut self, command: &'static str, tube: &[u8]) -> bool;
 

@@ -248,7 +248,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
 
     pub(super) fn may_write(&mut self, intent: Intent) -> Result<(), Answer> {
         if intent == Intent::Look {
-            return Ok(());
+            return if self.gates.may_look() { Ok(()) } else { Err(INTERNAL_ERROR) };
         }
         self.gates.may_write(intent == Intent::Grow).map_err(|refusal| match refusal {
             Refusal::OutOfMemory => OUT_OF_MEMORY,

@@ -174,9 +174,7 @@ impl Broker {
                 // A walk over all tubes begins anew, or it would miss those that went to where it has been.
                 self.sweep = self.sweep.as_ref().map(|_| None);
                 for db in [a, b] {
-                    for name in self.line.tubes_waited_on(db) {
-                        self.names.attend(db, &name, AT_ONCE);
-                    }
+                    self.attend_waited_on(db);
                 }
                 self.port_swapped(world, a, b);
             }
@@ -187,6 +185,13 @@ impl Broker {
                 self.give_backs.untold.insert(GiveBack { uid, name: name.into(), id, n, worker });
             }
             News::Left { waiter } => self.left(waiter),
+        }
+    }
+
+    /// Has all tubes looked at on which somebody waits.
+    pub(super) fn attend_waited_on(&mut self, db: u32) {
+        for name in self.line.tubes_waited_on(db) {
+            self.names.attend(db, &name, AT_ONCE);
         }
     }
 

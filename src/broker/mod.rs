@@ -178,6 +178,10 @@ impl Broker {
     pub fn set_role(&mut self, role: Role, now_us: u64) {
         if role == Role::Primary && self.role == Role::Follower {
             self.jump_ids(now_us);
+            // Whoever waited on a replica that takes writes was not served there.
+            for db in self.names.dbs() {
+                self.attend_waited_on(db);
+            }
         }
         if role == Role::Follower || self.role == Role::Follower {
             // Connections that close after the server became a follower leave something to give back, too.

@@ -47,6 +47,8 @@ pub(super) mod flag {
     pub const OOM: c_int = 1 << 10;
     pub const REPLICATED: c_int = 1 << 12;
     pub const LOADING: c_int = 1 << 13;
+    /// A replica that has lost its primary.
+    pub const STALE: c_int = 1 << 14;
     pub const DENY_BLOCKING: c_int = 1 << 21;
     pub const RESP3: c_int = 1 << 22;
     pub const ASYNC_LOADING: c_int = 1 << 23;

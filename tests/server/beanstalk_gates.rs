@@ -76,6 +76,18 @@ fn a_replica_shows_and_changes_nothing() {
     assert_eq!(bean.ask(&format!("delete {id}")), "DELETED");
     eventually(|| there.ask(&format!("peek {id}")) == "NOT_FOUND");
     assert!(replica.log().contains("this server is a replica"), "the log says why");
+    // One that has lost its primary shows what it has, unless it must not.
+    let mut con = replica.connect();
+    run(&mut con, "REPLICAOF 127.0.0.1 1");
+    let mut there = Talk::new(&replica);
+    there.send(format!("peek {held}\r\n"));
+    assert_eq!(there.job(), (held, "y".to_owned()));
+    run(&mut con, "CONFIG SET replica-serve-stale-data no");
+    eventually(|| there.ask("stats-tube default") == "INTERNAL_ERROR");
+    assert_eq!(there.ask(&format!("peek {held}")), "INTERNAL_ERROR");
+    run(&mut con, "CONFIG SET replica-serve-stale-data yes");
+    there.send(format!("peek {held}\r\n"));
+    assert_eq!(there.job(), (held, "y".to_owned()));
 }
 
 #[test]

@@ -506,7 +506,7 @@ fn touch_gives_the_whole_ttr_or_what_for_says() {
     assert!((200.0..=300.0).contains(&left(&mut con)));
     assert_eq!(count(&mut con, &format!("PHEAN.TOUCH emails {}", job.lease)), 1);
     assert!((900.0..=1000.0).contains(&left(&mut con)));
-    assert_eq!(count(&mut con, &format!("PHEAN.TOUCH emails {} {id} 77 FOR 9000", job.lease)), 2);
+    assert_eq!(count(&mut con, &format!("PHEAN.TOUCH emails {} {id} 77 FOR 9000", job.lease)), 1);
     assert!((8900.0..=9000.0).contains(&left(&mut con)));
     assert_eq!(job_seconds(&mut con, "emails", id, "ttr"), 5000.0);
     // The next reservation has the job's own time again.
@@ -518,7 +518,7 @@ fn touch_gives_the_whole_ttr_or_what_for_says() {
     assert_eq!(count(&mut con, &format!("PHEAN.TOUCH emails {id} FOR 0")), 1);
     eventually(|| state(&mut con, "emails", id) == "ready");
     assert_eq!(job_int(&mut con, "emails", id, "timeouts"), 1);
-    assert_eq!(stat(&mut con, "emails", "cmd-touch"), 6);
+    assert_eq!(stat(&mut con, "emails", "cmd-touch"), 5);
     assert_eq!(count(&mut con, "PHEAN.TOUCH missing 1 FOR 5"), 0);
 }
 

@@ -833,3 +833,22 @@ fn replicas_that_are_asked_for_are_missed_at_once() {
         assert_eq!(ok_int(&mut con, &["PHEAN.DELETE", "a", &job.lease]), 1);
     }
 }
+
+/// A replica that takes writes lets workers wait, and serves nobody; once it was promoted, it did not serve them either,
+/// though there was a job.
+#[test]
+fn who_waited_on_a_replica_is_served_once_it_is_promoted() {
+    if !has_module() {
+        return;
+    }
+    let (primary, replica) = (Server::start(&[]), Server::start(&["replica-read-only no"]));
+    replica.replica_of(&primary);
+    replica.wait_synced(&primary);
+    let waits = Blocked::start(&replica, &["PHEAN.RESERVE", "t", "TIMEOUT", "1000"]);
+    run(&mut primary.connect(), "PHEAN.PUT t x");
+    replica.wait_synced(&primary);
+    assert!(!waits.is_over());
+    replica.promote();
+    let job = waits.join().expect("it is served, not disconnected");
+    assert_eq!(reserved(&job).expect("there is a job").body, b"x");
+}

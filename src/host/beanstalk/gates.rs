@@ -189,6 +189,8 @@ pub(super) struct Gatekeeper<'a> {
     memory: &'a mut Memory,
     /// Whether something may be written, once that was asked.
     write: Option<bool>,
+    /// Whether stale data may be shown, once that was asked.
+    look: Option<bool>,
 }
 
 impl<'a> Gatekeeper<'a> {
@@ -200,7 +202,7 @@ impl<'a> Gatekeeper<'a> {
         memory: &'a mut Memory,
     ) -> Gatekeeper<'a> {
         memory.forget();
-        Gatekeeper { ctx, flags, now_ms, started_ms, memory, write: None }
+        Gatekeeper { ctx, flags, now_ms, started_ms, memory, write: None, look: None }
     }
 
     fn ask_to_write(&mut self) -> bool {
@@ -241,6 +243,23 @@ impl Gates for Gatekeeper<'_> {
         };
         self.write = Some(may);
         if may { Ok(()) } else { Err(Refusal::NotNow) }
+    }
+
+    fn may_look(&mut self) -> bool {
+        if self.flags & flag::STALE == 0 {
+            return true;
+        }
+        let ctx = self.ctx;
+        let may = *self.look.get_or_insert_with(|| {
+            let serves = ctx.setting(c"replica-serve-stale-data");
+            serves.is_none_or(|value| value != "no")
+        });
+        if !may {
+            let text =
+                "this server is a replica that has lost its primary, and replica-serve-stale-data is no";
+            self.memory.complain(ctx, self.now_ms, text);
+        }
+        may
     }
 
     fn may_use(&mut self, command: &'static str, tube: &[u8]) -> bool {
