@@ -200,7 +200,10 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         let (client, db) = (self.session.client, self.port.settings.db);
         let worker = Worker::of(client);
         let taken = Step::run(self.broker, self.world, db, name, self.now_ms, |step| {
-            step.end_overdue_of(id);
+            match id {
+                Some(id) => step.end_overdue_of([id]),
+                None => step.find_due(),
+            }
             // The answer is written while the job is at hand: what is decided cannot fail.
             let change = step.tube().and_then(|tube| choose(tube, step.now_ms())).map(|job| {
                 self.session.output.push_job(b"RESERVED ", job.id, job.body);

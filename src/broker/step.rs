@@ -48,6 +48,9 @@ const BUFFER_MAX: usize = 64 * 1024;
 /// reservations may stand before a job that is due.
 const LEAST: usize = 4;
 
+/// To hand a job over takes so many times as long as to make one ready: some 40 us for each worker that is told.
+const HAND_OVER: usize = 8;
+
 /// Later than any time.
 const NEVER: u64 = u64::MAX;
 
@@ -175,19 +178,44 @@ impl<'a, W: World> Step<'a, W> {
     /// Ends what is over by now, and serves those who wait.
     #[inline(always)]
     fn begin(&mut self) {
-        let jobs = self.broker.settings.slices.jobs;
-        self.begin_within(jobs, jobs);
+        self.look_around();
+        if is_over(self.due_ms, self.now_ms) {
+            self.end_slice();
+        }
+        // Whoever waits comes before the client whose command found the jobs ready.
+        self.serve();
     }
 
     /// The same with so much of what is due, or `least` of it as long as nothing is ready.
-    #[inline(always)]
     fn begin_within(&mut self, jobs: usize, least: usize) {
         self.look_around();
         if is_over(self.due_ms, self.now_ms) {
             self.end_overdue(jobs, least);
         }
-        // Whoever waits comes before the client whose command found the jobs ready.
         self.serve();
+    }
+
+    #[cold]
+    fn end_slice(&mut self) {
+        let jobs = (self.broker.settings.slices.jobs / self.weight()).max(1);
+        self.end_overdue(jobs, jobs);
+    }
+
+    /// How long it takes to make something due happen. Where somebody waits, a job that becomes ready is handed over, and
+    /// its worker answered in the same turn.
+    fn weight(&self) -> usize {
+        if self.broker.waiting_on(self.db, self.name) > 0 { HAND_OVER } else { 1 }
+    }
+
+    /// Goes on until a job is ready, if one is due that is not for those who wait: to be called before one is taken.
+    #[inline]
+    pub fn find_due(&mut self) {
+        let is_due =
+            self.key.tube().is_some_and(|tube| !tube.has_ready() && is_over(tube.due_ms(), self.now_ms));
+        if is_due {
+            cold_path();
+            self.end_overdue(0, self.broker.settings.slices.jobs);
+        }
     }
 
     /// Makes what is due happen, a slice of it: `jobs` at most, or `least`, which are no fewer, as long as nothing is
@@ -506,6 +534,7 @@ impl<'a, W: World> Step<'a, W> {
     ) -> Result<usize, WrongType> {
         let key = Step::open(broker, world, db, name)?;
         let mut step = Step::of(broker, world, key, db, name, now_ms);
+        let weight = step.weight();
         step.begin();
         let linger_ms = step.broker.settings.linger_ms;
         let is_waited_on = linger_ms > 0 && step.broker.waiting_on(db, name) > 0;
@@ -513,7 +542,7 @@ impl<'a, W: World> Step<'a, W> {
             step.remove_if_idle();
         }
         step.close(linger_ms, true);
-        Ok(step.changes)
+        Ok(step.changes * weight)
     }
 
     #[inline(always)]

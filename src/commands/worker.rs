@@ -86,6 +86,7 @@ fn reserve_next<W: World, R: Reply>(
     reply: &mut R,
 ) -> Result<Option<(u64, u64)>, CommandError> {
     Ok(Step::run(broker, world, db, name, now_ms, |step| {
+        step.find_due();
         let job = step.tube().and_then(|tube| decide::next(tube, now_ms));
         let change = take(job.as_ref()?, now_ms, worker, name, reply);
         make(step, &change)
@@ -102,6 +103,7 @@ fn reserve_some<W: World, R: Reply>(
     let worker = worker(call, options);
     let mut bound = Vec::new();
     let count = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
+        step.find_due();
         step.end_more(count, |tube| tube.counts().of(State::Ready) < count);
         let tube = step.tube().filter(|tube| !tube.is_paused(call.now_ms));
         let count = tube.map_or(0, |tube| tube.counts().of(State::Ready)).min(count);
