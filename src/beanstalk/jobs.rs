@@ -181,8 +181,8 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     pub(super) fn reserve_job(&mut self, id: u64) -> Result<(), Answer> {
         let (name, _) = self.find(id)?;
         self.enter("PHEAN.RESERVEJOB", &name, Intent::Write)?;
-        let taken =
-            self.take(&name, Some(id), |tube, now_ms| decide::takeable(tube, Handle::id(id), now_ms))?;
+        let taken = self
+            .take(&name, (Some(id), false), |tube, now_ms| decide::takeable(tube, Handle::id(id), now_ms))?;
         if !taken {
             return Err(NOT_FOUND);
         }
@@ -190,11 +190,12 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         Ok(())
     }
 
-    /// Takes a job of a tube, this one or any, for this connection, if it comes to one, and answers with it.
+    /// Takes a job of a tube, this one or any, for this connection, if it comes to one, and answers with it. If not, the
+    /// connection `will_wait`, perhaps.
     pub(super) fn take(
         &mut self,
         name: &Name,
-        id: Option<u64>,
+        (id, will_wait): (Option<u64>, bool),
         choose: impl FnOnce(&Tube, u64) -> Option<Job<'_>>,
     ) -> Result<bool, Answer> {
         let (client, db) = (self.session.client, self.port.settings.db);
@@ -202,6 +203,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         let taken = Step::run(self.broker, self.world, db, name, self.now_ms, |step| {
             match id {
                 Some(id) => step.end_overdue_of([id]),
+                None if will_wait => {}
                 None => step.find_due(),
             }
             // The answer is written while the job is at hand: what is decided cannot fail.

@@ -25,7 +25,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         self.be_worker();
         let until_ms = timeout_s.map_or(NEVER, |seconds| self.now_ms.saturating_add(seconds * 1000));
         let mut barred = Vec::new();
-        if !self.take_most_urgent(&mut barred)? {
+        if !self.take_most_urgent(until_ms > self.now_ms, &mut barred)? {
             self.wait(until_ms, None, barred);
         }
         Ok(())
@@ -35,7 +35,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
     pub(super) fn go_on_waiting(&mut self, waiting: Waiting) {
         // If nothing may be given out just now, that is no reason to end the wait.
         let mut barred = Vec::new();
-        if self.take_most_urgent(&mut barred) != Ok(true) {
+        if self.take_most_urgent(false, &mut barred) != Ok(true) {
             self.wait(waiting.until_ms, Some(waiting.number), barred);
         }
     }
@@ -80,14 +80,14 @@ impl<W: World, G: Gates> Run<'_, W, G> {
 
     /// Takes the most urgent job over all watched tubes. `false` if there is none. Of very many, tells by their numbers
     /// those with jobs that may not be taken.
-    fn take_most_urgent(&mut self, barred: &mut Vec<u32>) -> Result<bool, Answer> {
+    fn take_most_urgent(&mut self, will_wait: bool, barred: &mut Vec<u32>) -> Result<bool, Answer> {
         if self.session.watched.is_wide() {
             return self.take_wide(barred);
         }
         if let [only] = self.session.watched.names() {
             let name = Name::clone(only);
             self.enter(RESERVE, &name, Intent::Write)?;
-            return self.take(&name, None, decide::next);
+            return self.take(&name, (None, will_wait), decide::next);
         }
         self.may_write(Intent::Write)?;
         let usable = self.usable();
@@ -95,7 +95,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
             return Err(self.trouble(b"", Trouble::NotAllowed));
         }
         match self.choose(&usable)? {
-            Some(name) => self.take(&name, None, decide::next),
+            Some(name) => self.take(&name, (None, will_wait), decide::next),
             None => Ok(false),
         }
     }
@@ -153,7 +153,7 @@ impl<W: World, G: Gates> Run<'_, W, G> {
         self.may_write(Intent::Write)?;
         self.broker.end_due(self.world, self.now_ms);
         while let Some(name) = self.most_urgent(barred) {
-            match self.take(&name, None, decide::next) {
+            match self.take(&name, (None, false), decide::next) {
                 Ok(true) => return Ok(true),
                 // Those who waited there were served first, or there is no tube any longer.
                 Ok(false) | Err(INTERNAL_ERROR) => self.broker.not_urgent(&name),

@@ -207,7 +207,8 @@ impl<'a, W: World> Step<'a, W> {
         if self.broker.waiting_on(self.db, self.name) > 0 { HAND_OVER } else { 1 }
     }
 
-    /// Goes on until a job is ready, if one is due that is not for those who wait: to be called before one is taken.
+    /// Goes on until a job is ready, if one is due that is not for those who wait: to be called before one is taken, unless
+    /// its taker would wait as well.
     #[inline]
     pub fn find_due(&mut self) {
         let is_due =

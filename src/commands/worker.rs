@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::broker::{Access, Broker, Key, Name, Step, Wait, World};
+use crate::broker::{Access, Key, Name, Step, Wait, World};
 use crate::queue::decide::{self, Release, Worker};
 use crate::queue::{Change, Held, Job, Order, State};
 
@@ -47,6 +47,11 @@ fn worker<W: World, R: Reply>(call: &Call<'_, W, R>, options: &Options<'_>) -> W
     Worker { client: call.client.id(), ttr_ms: options.ttr_ms }
 }
 
+/// Whether the client waits if there is no job.
+fn will_wait<W: World, R: Reply>(call: &Call<'_, W, R>, options: &Options<'_>) -> bool {
+    options.timeout_ms.unwrap_or(0) > 0 && call.client.may_wait()
+}
+
 /// The common case: one job of one tube.
 #[inline(always)]
 fn reserve_one<W: World, R: Reply>(
@@ -64,7 +69,7 @@ fn reserve_one<W: World, R: Reply>(
             }
             change.as_ref().and_then(lease)
         }
-        None => reserve_next(call.broker, call.world, (call.db, name), call.now_ms, worker, call.reply)?,
+        None => reserve_next(call, name, worker, will_wait(call, options))?,
     };
     match taken {
         Some(taken) => {
@@ -78,15 +83,16 @@ fn reserve_one<W: World, R: Reply>(
 /// Hands out the most urgent job of a tube. Returns the job's id and the lease's number.
 #[inline(never)]
 fn reserve_next<W: World, R: Reply>(
-    broker: &mut Broker,
-    world: &mut W,
-    (db, name): (u32, &[u8]),
-    now_ms: u64,
+    call: &mut Call<'_, W, R>,
+    name: &[u8],
     worker: Worker,
-    reply: &mut R,
+    will_wait: bool,
 ) -> Result<Option<(u64, u64)>, CommandError> {
-    Ok(Step::run(broker, world, db, name, now_ms, |step| {
-        step.find_due();
+    let (now_ms, reply) = (call.now_ms, &mut *call.reply);
+    Ok(Step::run(call.broker, call.world, call.db, name, now_ms, |step| {
+        if !will_wait {
+            step.find_due();
+        }
         let job = step.tube().and_then(|tube| decide::next(tube, now_ms));
         let change = take(job.as_ref()?, now_ms, worker, name, reply);
         make(step, &change)
@@ -100,10 +106,12 @@ fn reserve_some<W: World, R: Reply>(
     count: u64,
     options: &Options<'_>,
 ) -> Result<Done, CommandError> {
-    let worker = worker(call, options);
+    let (worker, will_wait) = (worker(call, options), will_wait(call, options));
     let mut bound = Vec::new();
     let count = Step::run(call.broker, call.world, call.db, name, call.now_ms, |step| {
-        step.find_due();
+        if !will_wait {
+            step.find_due();
+        }
         step.end_more(count, |tube| tube.counts().of(State::Ready) < count);
         let tube = step.tube().filter(|tube| !tube.is_paused(call.now_ms));
         let count = tube.map_or(0, |tube| tube.counts().of(State::Ready)).min(count);
@@ -291,7 +299,7 @@ fn wait_or_null<W: World, R: Reply>(
     options: &Options<'_>,
 ) -> Result<Done, CommandError> {
     let timeout_ms = options.timeout_ms.unwrap_or(0);
-    if timeout_ms == 0 || !call.client.may_wait() {
+    if !will_wait(call, options) {
         call.reply.null();
         return Ok(Done::Replied);
     }

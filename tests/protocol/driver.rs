@@ -307,7 +307,7 @@ impl Driver {
     pub fn phean_only(&mut self, words: &str) -> Outcome {
         let args: Vec<Vec<u8>> = words.split(' ').map(|word| word.as_bytes().to_vec()).collect();
         self.server.world.state.borrow_mut().now_ms = self.now_ms;
-        self.server.run(Sender { id: 7, ..Sender::default() }, 0, &args, self.now_ms)
+        self.server.run(Sender { id: 7, may_wait: true, ..Sender::default() }, 0, &args, self.now_ms)
     }
 
     /// Runs one connection, and lets nothing follow from it yet.

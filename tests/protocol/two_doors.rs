@@ -170,7 +170,7 @@ fn names_that_cannot_be_said_here_are_not_listed_and_quoted_elsewhere() {
 /// Many wait, and many delayed jobs are due: a step of one command or tick does a slice of it.
 #[test]
 fn a_slice_is_a_slice_though_many_wait() {
-    for by_command in [false, true] {
+    for command in [None, Some("BURY t 99999"), Some("RESERVE t TIMEOUT 10")] {
         let mut driver = Driver::new();
         driver.phean(&format!("MPUT t 10000 {} DELAY 5", vec!["x"; 10_000].join(" ")));
         for client in 0..10_000 {
@@ -179,10 +179,9 @@ fn a_slice_is_a_slice_though_many_wait() {
         driver.now_ms += 5_100;
         driver.server.world.state.borrow_mut().now_ms = driver.now_ms;
         let before = driver.server.broker.totals().reserves;
-        if by_command {
-            driver.phean_only("BURY t 99999");
-        } else {
-            driver.server.broker.tick(&mut driver.server.world, driver.now_ms);
+        match command {
+            Some(command) => drop(driver.phean_only(command)),
+            None => drop(driver.server.broker.tick(&mut driver.server.world, driver.now_ms)),
         }
         let reserved = driver.server.broker.totals().reserves - before;
         assert!((1..=64).contains(&reserved), "{reserved} reserved in one step");
