@@ -195,16 +195,14 @@ impl<'a, W: World> Step<'a, W> {
         self.serve();
     }
 
+    /// Where somebody waits, what is due is for them, and left to the tick: there may be hundreds of commands in one turn of
+    /// the event loop, and each would tell as many workers.
     #[cold]
     fn end_slice(&mut self) {
-        let jobs = (self.broker.settings.slices.jobs / self.weight()).max(1);
-        self.end_overdue(jobs, jobs);
-    }
-
-    /// How long it takes to make something due happen. Where somebody waits, a job that becomes ready is handed over, and
-    /// its worker answered in the same turn.
-    fn weight(&self) -> usize {
-        if self.broker.waiting_on(self.db, self.name) > 0 { HAND_OVER } else { 1 }
+        if self.broker.waiting_on(self.db, self.name) == 0 {
+            let jobs = self.broker.settings.slices.jobs;
+            self.end_overdue(jobs, jobs);
+        }
     }
 
     /// Goes on until a job is ready, if one is due that is not for those who wait: to be called before one is taken, unless
@@ -535,8 +533,9 @@ impl<'a, W: World> Step<'a, W> {
     ) -> Result<usize, WrongType> {
         let key = Step::open(broker, world, db, name)?;
         let mut step = Step::of(broker, world, key, db, name, now_ms);
-        let weight = step.weight();
-        step.begin();
+        let weight = if step.broker.waiting_on(db, name) > 0 { HAND_OVER } else { 1 };
+        let jobs = (step.broker.settings.slices.jobs / weight).max(1);
+        step.begin_within(jobs, jobs);
         let linger_ms = step.broker.settings.linger_ms;
         let is_waited_on = linger_ms > 0 && step.broker.waiting_on(db, name) > 0;
         if !is_waited_on && !step.broker.is_attended(db, name) {

@@ -167,7 +167,7 @@ fn names_that_cannot_be_said_here_are_not_listed_and_quoted_elsewhere() {
     assert_eq!(driver.stat(c, "stats-job 1", "tube"), r#""a\x0a-\"b\\""#);
 }
 
-/// Many wait, and many delayed jobs are due: a step of one command or tick does a slice of it.
+/// Many wait, and many delayed jobs are due: a tick does a slice of it, and commands leave it to the tick.
 #[test]
 fn a_slice_is_a_slice_though_many_wait() {
     for command in [None, Some("BURY t 99999"), Some("RESERVE t TIMEOUT 10")] {
@@ -184,7 +184,8 @@ fn a_slice_is_a_slice_though_many_wait() {
             None => drop(driver.server.broker.tick(&mut driver.server.world, driver.now_ms)),
         }
         let reserved = driver.server.broker.totals().reserves - before;
-        assert!((1..=64).contains(&reserved), "{reserved} reserved in one step");
+        let most = if command.is_none() { 1..=64 } else { 0..=0 };
+        assert!(most.contains(&reserved), "{reserved} reserved in one step");
     }
 }
 
