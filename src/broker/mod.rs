@@ -84,7 +84,8 @@ pub struct Settings {
 /// How much of what is due is done at once. What is left is done later, so that nothing is kept waiting for long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slices {
-    /// A command or a tick ends, or promotes, at most so many overdue jobs of a tube before it does its own work.
+    /// A command or a tick ends, or promotes, at most so many overdue jobs of a tube before it does its own work. Where
+    /// somebody waits, a command leaves them to the tick, and that hands over an eighth as many.
     pub jobs: usize,
     /// A tick looks at no more tubes than this.
     pub tubes: usize,
