@@ -48,7 +48,7 @@ const BUFFER_MAX: usize = 64 * 1024;
 /// reservations may stand before a job that is due.
 const LEAST: usize = 4;
 
-/// To hand a job over takes so many times as long as to make one ready: some 40 us for each worker that is told.
+/// Where somebody waits, a tick counts a change as so many: it mostly tells a worker, which takes some 40 us.
 const HAND_OVER: usize = 8;
 
 /// Later than any time.
@@ -205,13 +205,17 @@ impl<'a, W: World> Step<'a, W> {
         }
     }
 
+    /// Whether something in the tube, as it is now, is due.
+    #[inline]
+    fn is_due(&self) -> bool {
+        self.key.tube().is_some_and(|tube| is_over(tube.due_ms(), self.now_ms))
+    }
+
     /// Goes on until a job is ready, if one is due that is not for those who wait: to be called before one is taken, unless
     /// its taker would wait as well.
     #[inline]
     pub fn find_due(&mut self) {
-        let is_due =
-            self.key.tube().is_some_and(|tube| !tube.has_ready() && is_over(tube.due_ms(), self.now_ms));
-        if is_due {
+        if self.is_due() && !self.key.tube().is_some_and(Tube::has_ready) {
             cold_path();
             self.end_overdue(0, self.broker.settings.slices.jobs);
         }
@@ -243,8 +247,7 @@ impl<'a, W: World> Step<'a, W> {
     /// any case: so much may be due that one slice is but a part of it.
     #[inline]
     pub fn end_more(&mut self, most: u64, goes_on: impl Fn(&Tube) -> bool) {
-        let is_due = self.key.tube().is_some_and(|tube| is_over(tube.due_ms(), self.now_ms));
-        if is_due && self.broker.role == Role::Primary {
+        if self.is_due() && self.broker.role == Role::Primary {
             cold_path();
             let retry = self.broker.settings.retry;
             for _ in 0..most {
@@ -268,8 +271,7 @@ impl<'a, W: World> Step<'a, W> {
     /// due that one slice did not come to them.
     #[inline]
     pub fn end_overdue_of(&mut self, ids: impl IntoIterator<Item = u64>) {
-        let is_due = self.key.tube().is_some_and(|tube| is_over(tube.due_ms(), self.now_ms));
-        if is_due && self.broker.role == Role::Primary {
+        if self.is_due() && self.broker.role == Role::Primary {
             cold_path();
             ids.into_iter().for_each(|id| self.end_overdue_one(id));
         }

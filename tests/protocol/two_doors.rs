@@ -167,17 +167,23 @@ fn names_that_cannot_be_said_here_are_not_listed_and_quoted_elsewhere() {
     assert_eq!(driver.stat(c, "stats-job 1", "tube"), r#""a\x0a-\"b\\""#);
 }
 
+/// So many clients wait on a tube, in which so many delayed jobs are due.
+fn waited_for_and_due(clients: u64, jobs: usize) -> Driver {
+    let mut driver = Driver::new();
+    driver.phean(&format!("MPUT t {jobs} {} DELAY 5", vec!["x"; jobs].join(" ")));
+    for client in 0..clients {
+        driver.server.broker.wait(wait(client, driver.now_ms + 1_000_000));
+    }
+    driver.now_ms += 5_100;
+    driver.server.world.state.borrow_mut().now_ms = driver.now_ms;
+    driver
+}
+
 /// Many wait, and many delayed jobs are due: a tick does a slice of it, and commands leave it to the tick.
 #[test]
 fn a_slice_is_a_slice_though_many_wait() {
     for command in [None, Some("BURY t 99999"), Some("RESERVE t TIMEOUT 10")] {
-        let mut driver = Driver::new();
-        driver.phean(&format!("MPUT t 10000 {} DELAY 5", vec!["x"; 10_000].join(" ")));
-        for client in 0..10_000 {
-            driver.server.broker.wait(wait(client, driver.now_ms + 1_000_000));
-        }
-        driver.now_ms += 5_100;
-        driver.server.world.state.borrow_mut().now_ms = driver.now_ms;
+        let mut driver = waited_for_and_due(10_000, 10_000);
         let before = driver.server.broker.totals().reserves;
         match command {
             Some(command) => drop(driver.phean_only(command)),
@@ -193,13 +199,7 @@ fn a_slice_is_a_slice_though_many_wait() {
 #[test]
 fn a_due_job_that_is_not_for_those_who_wait_can_be_had() {
     for command in ["RESERVE t", "RESERVE t COUNT 10", "MRESERVE 1 t COUNT 10"] {
-        let mut driver = Driver::new();
-        driver.phean(&format!("MPUT t 150 {} DELAY 5", vec!["x"; 150].join(" ")));
-        for client in 0..100 {
-            driver.server.broker.wait(wait(client, driver.now_ms + 1_000_000));
-        }
-        driver.now_ms += 5_100;
-        driver.server.world.state.borrow_mut().now_ms = driver.now_ms;
+        let mut driver = waited_for_and_due(100, 150);
         let before = driver.server.broker.totals().reserves;
         let Outcome::Reply(reply) = driver.phean_only(command) else { panic!("no reply") };
         let reply = format!("{reply:?}");
