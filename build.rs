@@ -19,6 +19,8 @@ fn main() {
     let hot = fs::read_to_string(HOT).expect("benches/hot.txt is there");
     let script = Path::new(&env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("hot.ld");
     fs::write(&script, linker_script(&hot)).expect("OUT_DIR can be written to");
+    // All addresses are looked up when the module is loaded, and read-only from then on: see .cargo/config.toml.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-z,now");
     println!("cargo:rustc-cdylib-link-arg=-T");
     println!("cargo:rustc-cdylib-link-arg={}", script.display());
 }

@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::c_void;
 
-use redis_module::raw;
+use super::functions::function;
 
 /// Redis' allocator.
 pub struct RedisAllocator;
@@ -46,8 +46,8 @@ unsafe fn within(whole: *mut u8, layout: &Layout) -> *mut u8 {
 // not set, they are never set, so that every block goes back to where it came from.
 unsafe impl GlobalAlloc for RedisAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the pointer is only read; see above.
-        match unsafe { raw::RedisModule_Alloc } {
+        // SAFETY: the name is the function's; see above.
+        match unsafe { function!(RedisModule_Alloc) } {
             // SAFETY: any size may be asked for, and the block has the room that `within` needs.
             Some(alloc) if is_wide(&layout) => unsafe {
                 within(alloc(layout.size() + layout.align()).cast::<u8>(), &layout)
@@ -60,8 +60,8 @@ unsafe impl GlobalAlloc for RedisAllocator {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the pointer is only read; see above.
-        match unsafe { raw::RedisModule_Free } {
+        // SAFETY: the name is the function's; see above.
+        match unsafe { function!(RedisModule_Free) } {
             // SAFETY: `within` noted in front of the block where Redis' block begins.
             Some(free) if is_wide(&layout) => unsafe {
                 free(block.cast::<*mut u8>().sub(1).read().cast::<c_void>());
@@ -74,8 +74,8 @@ unsafe impl GlobalAlloc for RedisAllocator {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the pointer is only read; see above.
-        match unsafe { raw::RedisModule_Calloc } {
+        // SAFETY: the name is the function's; see above.
+        match unsafe { function!(RedisModule_Calloc) } {
             // SAFETY: as in `alloc`.
             Some(calloc) if is_wide(&layout) => unsafe {
                 within(calloc(1, layout.size() + layout.align()).cast::<u8>(), &layout)
@@ -88,8 +88,8 @@ unsafe impl GlobalAlloc for RedisAllocator {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // SAFETY: the pointer is only read; see above.
-        match unsafe { raw::RedisModule_Realloc } {
+        // SAFETY: the name is the function's; see above.
+        match unsafe { function!(RedisModule_Realloc) } {
             Some(_) if is_wide(&layout) => {
                 // SAFETY: the caller promises that the new size is valid with this alignment, and that the block is of this
                 // layout; both blocks have so many bytes.

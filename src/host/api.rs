@@ -23,9 +23,10 @@ use crate::commands::{COMMANDS, Command};
 /// Calls a function of the module API.
 macro_rules! api {
     ($name:ident($($argument:expr),* $(,)?)) => {
-        match ::redis_module::raw::$name {
+        match $crate::host::functions::function!($name) {
             Some(function) => function($($argument),*),
-            None => panic!(concat!("the server lacks ", stringify!($name))),
+            // The module is loaded only where the server has all of them, and nothing but our allocator runs before.
+            None => ::std::hint::unreachable_unchecked(),
         }
     };
 }

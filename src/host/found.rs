@@ -16,8 +16,8 @@ use super::state;
 /// So many tubes are noted.
 const PLACES: usize = 8;
 
-/// Longer names are not noted.
-const NAME_MAX: usize = 48;
+/// Longer names are not noted. A place is a line of the processor's cache.
+const NAME_MAX: usize = 40;
 
 /// What nothing that is told is numbered.
 const NOTHING: u64 = u64::MAX;
@@ -25,19 +25,26 @@ const NOTHING: u64 = u64::MAX;
 /// Where tubes were found lately.
 pub(super) struct Found {
     places: [Place; PLACES],
-    /// What had been told when they were found; [`NOTHING`] if none holds.
-    told: u64,
     /// Whether anything is to be noted.
     is_on: bool,
     in_cluster: bool,
 }
 
+#[repr(align(64))]
 struct Place {
-    tube: Option<NonNull<Tube>>,
+    /// What had been told when it was found; [`NOTHING`] if it was not.
+    told: u64,
+    tube: NonNull<Tube>,
     db: u32,
     length: u32,
     name: [u8; NAME_MAX],
 }
+
+const _: () = assert!(size_of::<Place>() == 64);
+
+/// A place in which no tube is noted.
+const NOWHERE: Place =
+    Place { told: NOTHING, tube: NonNull::dangling(), db: 0, length: 0, name: [0; NAME_MAX] };
 
 /// Where a tube of that name stands.
 #[inline]
@@ -48,8 +55,7 @@ fn index(name: &[u8]) -> usize {
 impl Found {
     /// Nothing was found yet.
     pub(super) fn new(in_cluster: bool) -> Found {
-        const NOWHERE: Place = Place { tube: None, db: 0, length: 0, name: [0; NAME_MAX] };
-        Found { places: [NOWHERE; PLACES], told: NOTHING, is_on: !in_cluster, in_cluster }
+        Found { places: [NOWHERE; PLACES], is_on: !in_cluster, in_cluster }
     }
 
     /// Whether this server is in a cluster.
@@ -61,11 +67,11 @@ impl Found {
     #[inline(always)]
     pub(super) fn find(&self, db: u32, name: &[u8]) -> Option<NonNull<Tube>> {
         let place = &self.places[index(name)];
-        let is_it = self.told == state::told()
+        let is_it = place.told == state::told()
             && place.db == db
             && place.length as usize == name.len()
             && place.name.get(..name.len()) == Some(name);
-        if is_it { place.tube } else { None }
+        is_it.then_some(place.tube)
     }
 
     /// Notes where a tube is that does not go by itself.
@@ -73,21 +79,16 @@ impl Found {
         if !self.is_on {
             return;
         }
-        let told = state::told();
-        if self.told != told {
-            self.places.iter_mut().for_each(|place| place.tube = None);
-            self.told = told;
-        }
         let place = &mut self.places[index(name)];
         if let Some(room) = place.name.get_mut(..name.len()) {
             room.copy_from_slice(name);
-            (place.tube, place.db, place.length) = (Some(tube), db, name.len() as u32);
+            (place.told, place.tube, place.db, place.length) = (state::told(), tube, db, name.len() as u32);
         }
     }
 
     /// Has every tube looked up again.
     pub(super) fn forget(&mut self) {
-        self.told = NOTHING;
+        self.places.iter_mut().for_each(|place| place.told = NOTHING);
     }
 
     /// From now on nothing but the port's sessions runs, or no longer only they.

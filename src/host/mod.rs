@@ -3,6 +3,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `api` | every function of Redis that is called, with its safety said once |
+//! | `functions` | where they are |
 //! | `alloc` | memory from Redis |
 //! | `guard` | panics stay on our side |
 //! | `clock` | the time |
@@ -29,6 +30,7 @@ mod datatype;
 mod events;
 mod fine;
 mod found;
+mod functions;
 mod guard;
 mod info;
 mod listeners;
@@ -79,9 +81,15 @@ pub unsafe extern "C" fn RedisModule_OnLoad(
     if unsafe { raw::Export_RedisModule_Init(ctx, c"phean".as_ptr(), VERSION, API_VERSION) } != OK {
         return ERR;
     }
+    // Redis' allocator is ours from here on, so this comes before anything is allocated.
+    let functions = functions::take_over();
     // SAFETY: Redis passed the context to this callback.
     let ctx = unsafe { Ctx::new(ctx) };
-    guard::guard(ERR, || match load(ctx, argc) {
+    let load = || match functions {
+        Ok(()) => load(ctx, argc),
+        Err(lacking) => Err(format!("the server lacks {lacking}")),
+    };
+    guard::guard(ERR, || match load() {
         Ok(()) => OK,
         Err(reason) => {
             state::end();
