@@ -14,7 +14,7 @@
 //! the bodies; when half of the bodies or more than half of the slots are dead, the segment is packed anew. That costs
 //! each job at most one copy of its body on average, and keeps the memory within twice of what the living jobs need.
 //! Clearing some states of a tube, which must be done at once, leaves up to three quarters dead, until a job of the
-//! segment is next deleted. Large bodies have a segment each, or share one with two others (see [`room`]).
+//! segment is next deleted. Large bodies have a segment each, or share one with a few others (see [`room`]).
 
 mod alike;
 mod chunk;
@@ -38,7 +38,7 @@ use alike::Alike;
 use first::First;
 use packed::{PackedReservation, PackedTiming};
 use rare::Rare;
-use room::{BODIES_TARGET, ENOUGH, LARGE, room_for_large, room_for_small, room_to_keep};
+use room::{BODIES_TARGET, ENOUGH, LARGE, is_better_with, room_for_large, room_for_small, room_to_keep};
 use rows::{Row, Rows};
 use slot_set::SlotSet;
 use sparse::Sparse;
@@ -237,14 +237,16 @@ impl Segment {
     }
 
     /// Whether there is room where there is none for one more small body among others: for any body in an empty segment,
-    /// for a large one where the bodies are large ones, and so many bytes of them belong together.
+    /// for a large one where the bodies are large ones, and so many bytes of them belong together, and for any that helps
+    /// to fill the block.
     #[cold]
     fn has_room_for_few(&self, body_len: usize, bodies: usize) -> bool {
         if self.rows.is_empty() {
             return true;
         }
         let first = self.body_range(0).len();
-        self.rows.len() < SLOTS_MAX && body_len > LARGE && first > LARGE && bodies <= room_for_large(first)
+        let is_of_few = || body_len > LARGE && first > LARGE && bodies <= room_for_large(first);
+        self.rows.len() < SLOTS_MAX && (is_of_few() || is_better_with(self.bodies.len(), body_len))
     }
 
     /// Whether the bodies are large ones, or have more room than small ones ever have.
@@ -297,7 +299,7 @@ impl Segment {
         let before = blocks::size_class(self.bodies.capacity());
         let needed = self.bodies.len() + body_len;
         let is_small = body_len <= LARGE && needed <= BODIES_TARGET;
-        let capacity = if is_small { room_for_small(needed) } else { needed };
+        let capacity = if is_small { room_for_small(needed) } else { blocks::size_class(needed) };
         self.bodies.reserve_exact(capacity - self.bodies.len());
         blocks::size_class(self.bodies.capacity()) - before
     }

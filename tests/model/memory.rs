@@ -77,6 +77,24 @@ fn a_large_body_takes_a_quarter_more_at_most() {
     assert!(tube.memory_bytes() * 4 <= bodies * 5, "{} bytes for {bodies}", tube.memory_bytes());
 }
 
+/// A large body and a small one did not share a segment, and a small one that was the last to fit left a third of the block.
+#[test]
+fn bodies_of_different_lengths_take_a_quarter_more_at_most() {
+    let pairs = LARGE.iter().flat_map(|a| [1, 20, 100, 700, 3_072].map(|b| [*a, *a, b]));
+    let triples = (0..LARGE.len())
+        .flat_map(|n| (1..4).map(move |step| [0, 1, 2].map(|k| LARGE[(n + k * step * step) % LARGE.len()])));
+    let known =
+        [[8_193, 4_096, 48], [20, 20, 16_385], [2_049, 2_049, 4_096], [1, 1, 4_095], [4_096, 3_073, 1_025]];
+    for lengths in pairs.chain(triples).chain(known) {
+        let mut tube = Tube::new(START_MS);
+        (1..=180).for_each(|id| put(&mut tube, id, lengths[id as usize % 3]));
+        tube.check().unwrap();
+        let (bodies, taken) = (60 * lengths.iter().sum::<usize>(), tube.memory_bytes());
+        assert!(taken * 4 <= bodies * 5, "{taken} bytes for {bodies} in bodies of {lengths:?}");
+        assert!(saved_and_loaded(&tube).memory_bytes() * 4 <= bodies * 5, "loaded, {lengths:?}");
+    }
+}
+
 /// Room is made for several large bodies at once, so that none has to be moved when the next one comes.
 #[test]
 fn several_large_bodies_are_stored_without_moving_one() {

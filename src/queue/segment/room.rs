@@ -40,15 +40,26 @@ pub(super) fn room_to_keep(bytes: usize) -> usize {
     if even <= BODIES_TARGET && even - bytes <= bytes / 8 { even } else { bytes }
 }
 
+/// Whether a block of so many bytes for bodies, and a segment of a few jobs around it, take more than a fifth besides.
+fn wastes(bytes: usize) -> bool {
+    (size_class(bytes) + OVERHEAD) * 5 > bytes * 6
+}
+
 /// How many bytes of bodies a segment is to have room for whose first body is large and has `body_len` bytes: for the
 /// fewest such bodies, up to [`FEW`], of which the block and the segment around it take no more than a fifth besides.
 pub(super) fn room_for_large(body_len: usize) -> usize {
     if body_len > LARGE_MAX {
         return body_len;
     }
-    let is_tight = |bodies: &usize| (size_class(*bodies) + OVERHEAD) * 5 <= bodies * 6;
-    let few = (1..FEW).map(|jobs| jobs * body_len).find(is_tight);
+    let few = (1..FEW).map(|jobs| jobs * body_len).find(|bytes| !wastes(*bytes));
     size_class(few.unwrap_or(FEW * body_len))
+}
+
+/// Whether a segment whose bodies hold `bytes`, and have no room for one more of `body_len`, would be better off with
+/// it, as bodies of different lengths may be. The waste is more than a fifth only just above a power of two, so that one
+/// or two more mostly end it.
+pub(super) fn is_better_with(bytes: usize, body_len: usize) -> bool {
+    (LARGE + 1..=LARGE_MAX).contains(&bytes) && body_len <= LARGE_MAX && wastes(bytes)
 }
 
 #[cfg(test)]
