@@ -1,9 +1,10 @@
-//! A module that keeps no jobs: it makes the calls of Redis' API that phean cannot do without, for the same commands and
-//! with replies as large, and has next to no code besides. What it costs is the limit: no queue that makes these calls
-//! can be faster. `make limit` measures it in phean's place.
+//! A module that keeps nothing of a job but its body: it makes the calls of Redis' API that phean cannot do without, for
+//! the same commands and with replies as large, copies each body to where it stays, and has next to no code besides. What
+//! it costs is the limit: no queue that makes these calls can be faster. `make limit` measures it in phean's place.
 //!
-//! It counts jobs and knows who waits, so that workers can be kept waiting as phean keeps them. All else of a job is made
-//! up. Keys are not opened, and rights are not looked at again before a worker that waited is told.
+//! It counts jobs and knows who waits, so that workers can be kept waiting as phean keeps them. Ids and leases are made
+//! up, and jobs go in the order in which they came, whatever is deleted. Keys are not opened, and rights are not looked at
+//! again before a worker that waited is told.
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_char, c_int, c_longlong, c_void};
@@ -11,6 +12,7 @@ use std::ptr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 
+use redis_module::alloc::RedisAlloc;
 use redis_module::raw::{self, RedisModuleBlockedClient, RedisModuleCtx, RedisModuleString};
 
 /// Calls a function of Redis' API, all of which are there in every version that the module loads in.
@@ -21,10 +23,16 @@ macro_rules! api {
     };
 }
 
+#[global_allocator]
+static ALLOCATOR: RedisAlloc = RedisAlloc;
+
 const OK: c_int = 0;
 const EVENTLOOP: u64 = 15;
 const ABOUT_TO_SLEEP: u64 = 0;
-const BODY: &[u8] = &[b'x'; 100];
+/// Every body has as many bytes.
+const BODY: usize = 100;
+/// So many bodies lie in one block.
+const PER_BLOCK: usize = 12_288 / BODY;
 const LEASE: &[u8] = b"12345678-1790000000000";
 /// What the event of a put has besides the body.
 const EVENT: usize = 20;
@@ -39,10 +47,50 @@ static LETS_GO_AT_ONCE: AtomicBool = AtomicBool::new(false);
 /// reply away.
 static WOKEN: Mutex<Vec<Blocked>> = Mutex::new(Vec::new());
 
+#[derive(Default)]
 struct Tube {
     name: Vec<u8>,
     ready: usize,
     waiting: VecDeque<Blocked>,
+    bodies: Bodies,
+}
+
+/// Bodies, from the first block that holds one. The counts begin there.
+#[derive(Default)]
+struct Bodies {
+    blocks: VecDeque<Vec<u8>>,
+    put: usize,
+    taken: usize,
+    gone: usize,
+}
+
+impl Bodies {
+    fn put(&mut self, body: &[u8]) {
+        if self.put == self.blocks.len() * PER_BLOCK {
+            self.blocks.push_back(Vec::with_capacity(PER_BLOCK * BODY));
+        }
+        let block = self.blocks.back_mut().expect("one was added");
+        block.extend_from_slice(&body[..body.len().min(BODY)]);
+        block.resize((self.put % PER_BLOCK + 1) * BODY, b' ');
+        self.put += 1;
+    }
+
+    fn take(&mut self) -> &[u8] {
+        let at = self.taken;
+        self.taken = (self.taken + 1).min(self.put.saturating_sub(1));
+        self.blocks.get(at / PER_BLOCK).map_or(&[], |block| &block[at % PER_BLOCK * BODY..][..BODY])
+    }
+
+    /// So many jobs are deleted.
+    fn delete(&mut self, count: usize) {
+        self.gone += count;
+        while self.gone >= PER_BLOCK && self.taken >= PER_BLOCK {
+            self.blocks.pop_front();
+            for count in [&mut self.put, &mut self.taken, &mut self.gone] {
+                *count -= PER_BLOCK;
+            }
+        }
+    }
 }
 
 struct Blocked(*mut RedisModuleBlockedClient);
@@ -55,7 +103,7 @@ fn with_tube<T>(name: &[u8], work: impl FnOnce(&mut Tube) -> T) -> T {
     match tubes.iter_mut().find(|tube| tube.name == name) {
         Some(tube) => work(tube),
         None => {
-            tubes.push(Tube { name: name.to_vec(), ready: 0, waiting: VecDeque::new() });
+            tubes.push(Tube { name: name.to_vec(), ..Tube::default() });
             work(tubes.last_mut().expect("one was added"))
         }
     }
@@ -99,19 +147,20 @@ fn integer(ctx: *mut RedisModuleCtx, value: c_longlong) {
     api!(RedisModule_ReplyWithLongLong(ctx, value));
 }
 
-fn job(ctx: *mut RedisModuleCtx, tube: &[u8]) {
+fn job(ctx: *mut RedisModuleCtx, tube: &mut Tube) {
     array(ctx, 5);
-    bytes(ctx, tube);
+    bytes(ctx, &tube.name);
     bytes(ctx, LEASE);
-    bytes(ctx, BODY);
+    bytes(ctx, tube.bodies.take());
     integer(ctx, 1);
     bytes(ctx, b"60");
 }
 
-fn added(tube: &[u8], count: usize) {
+fn add(tube: &[u8], bodies: &[&[u8]]) {
     let woken = with_tube(tube, |tube| {
-        tube.ready += count;
-        let woken = (count == 1).then(|| tube.waiting.pop_front()).flatten();
+        bodies.iter().for_each(|body| tube.bodies.put(body));
+        tube.ready += bodies.len();
+        let woken = (bodies.len() == 1).then(|| tube.waiting.pop_front()).flatten();
         tube.ready -= usize::from(woken.is_some());
         woken
     });
@@ -125,12 +174,12 @@ extern "C" fn put(ctx: *mut RedisModuleCtx, argv: Argv, argc: c_int) -> c_int {
     let mut words = arguments(argv, argc);
     let (tube, body) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     api!(RedisModule_GetSelectedDb(ctx));
-    let mut event = [0; EVENT + BODY.len()];
-    let len = body.len().min(BODY.len());
+    let mut event = [0; EVENT + BODY];
+    let len = body.len().min(BODY);
     event[EVENT..][..len].copy_from_slice(&body[..len]);
     commit(ctx, argv, &event);
     integer(ctx, NEXT_ID.fetch_add(1, Relaxed));
-    added(tube, 1);
+    add(tube, &[body]);
     OK
 }
 
@@ -141,7 +190,7 @@ extern "C" fn mput(ctx: *mut RedisModuleCtx, argv: Argv, argc: c_int) -> c_int {
     commit(ctx, argv, &[0; EVENT]);
     array(ctx, bodies.len());
     bodies.iter().for_each(|_| integer(ctx, NEXT_ID.fetch_add(1, Relaxed)));
-    added(tube, bodies.len());
+    add(tube, &bodies);
     OK
 }
 
@@ -171,9 +220,9 @@ extern "C" fn reserve(ctx: *mut RedisModuleCtx, argv: Argv, argc: c_int) -> c_in
     api!(RedisModule_GetContextFlags(ctx));
     if option == Some(b"COUNT") {
         array(ctx, taken);
-        (0..taken).for_each(|_| job(ctx, tube));
+        with_tube(tube, |tube| (0..taken).for_each(|_| job(ctx, tube)));
     } else if taken == 1 {
-        job(ctx, tube);
+        with_tube(tube, |tube| job(ctx, tube));
     } else {
         api!(RedisModule_ReplyWithNullArray(ctx));
     }
@@ -182,7 +231,7 @@ extern "C" fn reserve(ctx: *mut RedisModuleCtx, argv: Argv, argc: c_int) -> c_in
 
 /// What a worker that waited is told. Its command's arguments are still there.
 extern "C" fn told(ctx: *mut RedisModuleCtx, argv: Argv, argc: c_int) -> c_int {
-    job(ctx, arguments(argv, argc).next().unwrap_or_default());
+    with_tube(arguments(argv, argc).next().unwrap_or_default(), |tube| job(ctx, tube));
     OK
 }
 
@@ -192,10 +241,13 @@ extern "C" fn timed_out(ctx: *mut RedisModuleCtx, _: Argv, _: c_int) -> c_int {
 }
 
 extern "C" fn delete(ctx: *mut RedisModuleCtx, argv: Argv, argc: c_int) -> c_int {
-    let ids = arguments(argv, argc).skip(1).fold(0, |ids, id| ids + c_longlong::from(!id.is_empty()));
+    let mut words = arguments(argv, argc);
+    let tube = words.next().unwrap_or_default();
+    let ids = words.filter(|id| !id.is_empty()).count();
     api!(RedisModule_GetSelectedDb(ctx));
     commit(ctx, argv, &[0; EVENT]);
-    integer(ctx, ids);
+    with_tube(tube, |tube| tube.bodies.delete(ids));
+    integer(ctx, ids as c_longlong);
     OK
 }
 
@@ -216,7 +268,11 @@ extern "C" fn apply(ctx: *mut RedisModuleCtx, _: Argv, _: c_int) -> c_int {
 
 /// After FLUSHALL there are no jobs.
 extern "C" fn flushed(_: *mut RedisModuleCtx, _: raw::RedisModuleEvent, _: u64, _: *mut c_void) {
-    TUBES.lock().expect("nothing here panics").iter_mut().for_each(|tube| tube.ready = 0);
+    TUBES
+        .lock()
+        .expect("nothing here panics")
+        .iter_mut()
+        .for_each(|tube| (tube.ready, tube.bodies) = (0, Bodies::default()));
 }
 
 extern "C" fn turned(_: *mut RedisModuleCtx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
