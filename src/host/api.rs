@@ -334,18 +334,46 @@ impl Ctx {
 
     /// Several numbers out of a section of `INFO`.
     pub(super) fn server_infos<const N: usize>(self, section: &CStr, fields: [&CStr; N]) -> [Option<u64>; N] {
+        self.in_server_info(section, |info| {
+            fields.map(|field| {
+                let mut failed = 0;
+                // SAFETY: the information is there.
+                let value = unsafe {
+                    api!(RedisModule_ServerInfoGetFieldUnsigned(info, field.as_ptr(), &mut failed))
+                };
+                (failed == OK).then_some(value)
+            })
+        })
+    }
+
+    /// Several texts out of a section of `INFO`.
+    pub(super) fn server_info_texts<const N: usize>(
+        self,
+        section: &CStr,
+        fields: [&CStr; N],
+    ) -> [Option<String>; N] {
+        self.in_server_info(section, |info| {
+            fields.map(|field| {
+                // SAFETY: the information is there.
+                let text = unsafe { api!(RedisModule_ServerInfoGetFieldC(info, field.as_ptr())) };
+                // SAFETY: a text of Redis ends with a null, and is there as long as the information.
+                (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+            })
+        })
+    }
+
+    /// Looks into a section of `INFO`.
+    fn in_server_info<T>(
+        self,
+        section: &CStr,
+        look: impl FnOnce(*mut raw::RedisModuleServerInfoData) -> T,
+    ) -> T {
         // SAFETY: see the head of this file.
         let info = unsafe { api!(RedisModule_GetServerInfo(self.0, section.as_ptr())) };
-        let values = fields.map(|field| {
-            let mut failed = 0;
-            // SAFETY: the information was just returned.
-            let value =
-                unsafe { api!(RedisModule_ServerInfoGetFieldUnsigned(info, field.as_ptr(), &mut failed)) };
-            (failed == OK).then_some(value)
-        });
+        let seen = look(info);
         // SAFETY: the information is freed once, here.
         unsafe { api!(RedisModule_FreeServerInfo(self.0, info)) };
-        values
+        seen
     }
 
     /// What `command question` answers.

@@ -182,7 +182,7 @@ unsafe extern "C" fn on_event(
                 state.means.found.forget();
             });
         }
-        (FORK_CHILD, 0) => {
+        (FORK_CHILD, _) => {
             state::enter(|state| state.means.listeners.came());
         }
         (REPLICA_CHANGE, _) => {
@@ -201,6 +201,9 @@ unsafe extern "C" fn on_event(
                 state.means.listeners.came();
                 state.means.door.doubt();
             });
+            if decides_on_eviction(data) {
+                look_at_eviction(ctx);
+            }
         }
         (ROLE_CHANGED | LOADING, _) => {
             let is_loading = event.id == LOADING && sub <= 2;
@@ -216,6 +219,9 @@ unsafe extern "C" fn on_event(
                 }
                 state.become_role(ctx, role);
             });
+            if role == Role::Primary {
+                warn_of_eviction(ctx);
+            }
         }
         // Both are told of in the child that writes the file.
         (PERSISTENCE, RDB_BEGINS_IN_CHILD | AOF_BEGINS_IN_CHILD) => {
@@ -263,21 +269,40 @@ impl State {
         // A replica has had a backlog since its synchronisation, and goes on with it when it is promoted.
         self.means.listeners.came();
         if role == Role::Primary {
-            warn_of_eviction(ctx);
             self.arm(ctx);
         }
     }
 }
 
-/// A tube is a key, and may be evicted like any other.
-pub(super) fn warn_of_eviction(ctx: Ctx) {
-    let flags = ctx.flags();
-    if flags & flag::MAXMEMORY != 0 && flags & flag::EVICT != 0 {
+/// Looks by which policy keys are evicted.
+pub(super) fn look_at_eviction(ctx: Ctx) {
+    let is_counted = ctx.setting(c"maxmemory-policy").is_some_and(|policy| policy.ends_with("lfu"));
+    state::enter(|state| state.means.found.count(is_counted));
+    warn_of_eviction(ctx);
+}
+
+/// A tube is a key, and may be evicted like any other where the policy is for all keys.
+fn warn_of_eviction(ctx: Ctx) {
+    let is_for_all = || ctx.setting(c"maxmemory-policy").is_none_or(|policy| policy.starts_with("allkeys"));
+    if ctx.has(flag::MAXMEMORY) && ctx.has(flag::EVICT) && is_for_all() {
         ctx.log(
             c"warning",
             "maxmemory-policy may evict tubes with all their jobs; set it to noeviction, or to a volatile policy",
         );
     }
+}
+
+/// Whether one of the settings that were changed says whether tubes are evicted.
+fn decides_on_eviction(data: *mut c_void) -> bool {
+    // SAFETY: that is what Redis passes with this event.
+    let Some(change) = (unsafe { data.cast::<raw::RedisModuleConfigChange>().as_ref() }) else {
+        return false;
+    };
+    (0..change.num_changes as usize).any(|n| {
+        // SAFETY: there are so many names, which end with a null.
+        let name = unsafe { CStr::from_ptr(*change.config_names.add(n)) };
+        [c"maxmemory", c"maxmemory-policy"].contains(&name)
+    })
 }
 
 fn flushed(data: *mut c_void) {

@@ -5,7 +5,8 @@
 //! [tells](state::told) anything. A tube that has a time to live is not noted, as only a look at its key ends that.
 //! In a cluster, where keys go with their slots, that is done only while
 //! nothing but the port's sessions runs. And all is [forgotten](Found::forget) some ten times a
-//! second, so that Redis sees that a tube is being used.
+//! second, so that Redis sees that a tube is being used. Where it counts how often (`maxmemory-policy *-lfu`), nothing is
+//! noted.
 
 use std::ptr::NonNull;
 
@@ -27,6 +28,8 @@ pub(super) struct Found {
     places: [Place; PLACES],
     /// Whether anything is to be noted.
     is_on: bool,
+    /// Whether Redis counts how often keys are looked up.
+    is_counted: bool,
     in_cluster: bool,
 }
 
@@ -55,7 +58,7 @@ fn index(name: &[u8]) -> usize {
 impl Found {
     /// Nothing was found yet.
     pub(super) fn new(in_cluster: bool) -> Found {
-        Found { places: [NOWHERE; PLACES], is_on: !in_cluster, in_cluster }
+        Found { places: [NOWHERE; PLACES], is_on: !in_cluster, is_counted: false, in_cluster }
     }
 
     /// Whether this server is in a cluster.
@@ -76,7 +79,7 @@ impl Found {
 
     /// Notes where a tube is that does not go by itself.
     pub(super) fn note(&mut self, db: u32, name: &[u8], tube: NonNull<Tube>) {
-        if !self.is_on {
+        if !self.is_on || self.is_counted {
             return;
         }
         let place = &mut self.places[index(name)];
@@ -89,6 +92,12 @@ impl Found {
     /// Has every tube looked up again.
     pub(super) fn forget(&mut self) {
         self.places.iter_mut().for_each(|place| place.told = NOTHING);
+    }
+
+    /// Whether Redis counts how often keys are looked up, from now on.
+    pub(super) fn count(&mut self, is_counted: bool) {
+        self.forget();
+        self.is_counted = is_counted;
     }
 
     /// From now on nothing but the port's sessions runs, or no longer only they.

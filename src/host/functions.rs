@@ -57,6 +57,7 @@ functions! {
     RedisModule_RegisterInfoFunc, RedisModule_RegisterNumericConfig, RedisModule_RegisterStringConfig,
     RedisModule_ReplyWithDouble, RedisModule_ReplyWithError, RedisModule_ReplyWithMap,
     RedisModule_ReplyWithNullArray, RedisModule_ReplyWithSimpleString, RedisModule_SaveStringBuffer,
+    RedisModule_ServerInfoGetFieldC,
     RedisModule_ServerInfoGetFieldUnsigned, RedisModule_SetCommandInfo, RedisModule_SetDisconnectCallback,
     RedisModule_SetModuleOptions, RedisModule_SubscribeToKeyspaceEvents, RedisModule_SubscribeToServerEvent,
     RedisModule_UnregisterCommandFilter,

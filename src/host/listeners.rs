@@ -6,8 +6,8 @@
 //! an append-only file or a full synchronisation starts, and the server's role is the same. In a transaction or script
 //! that holds as well: what begins on its way begins with all that it has done so far.
 //!
-//! And whether there must be any: with `min-replicas-to-write`, Redis refuses commands while replicas are missing, and
-//! what happens by itself has to wait as well.
+//! And whether writes may be refused: with `min-replicas-to-write` Redis does so while replicas are missing, and after a
+//! file could not be written. Then what happens by itself has to wait as well: nobody could delete what is handed out.
 //!
 //! And whether another module is loaded, which may listen to what happens to keys. Without one, and without clients that
 //! may listen, nobody is told: that takes as long as a fiftieth of a put.
@@ -17,7 +17,7 @@ use super::api::{self, Ctx, flag};
 /// What is known of the listeners.
 pub(super) struct Listeners {
     maybe: bool,
-    needed: bool,
+    may_refuse: bool,
     modules: Modules,
     of_keys: bool,
 }
@@ -33,7 +33,7 @@ enum Modules {
 
 impl Default for Listeners {
     fn default() -> Listeners {
-        Listeners { maybe: true, needed: true, modules: Modules::Unknown, of_keys: true }
+        Listeners { maybe: true, may_refuse: true, modules: Modules::Unknown, of_keys: true }
     }
 }
 
@@ -43,15 +43,15 @@ impl Listeners {
         self.maybe
     }
 
-    /// Whether writes may be refused for lack of replicas.
-    pub(super) fn may_be_needed(&self) -> bool {
-        self.needed
+    /// Whether Redis may refuse writes, for lack of replicas or as its disk fails.
+    pub(super) fn may_refuse(&self) -> bool {
+        self.may_refuse
     }
 
-    /// A child was forked, a replica came, the role or a setting changed: assume listeners until asked again.
+    /// A child was forked or is done, a replica came, the role or a setting changed: assume the worst until asked again.
     pub(super) fn came(&mut self) {
         self.maybe = true;
-        self.needed = true;
+        self.may_refuse = true;
         self.of_keys = true;
     }
 
@@ -71,12 +71,18 @@ impl Listeners {
         let fields = [c"repl_backlog_active", c"min_slaves_good_slaves"];
         let [backlog, good] = ctx.server_infos(c"replication", fields);
         self.maybe = backlog != Some(0) || ctx.has(flag::AOF);
-        // The field is there only if the setting is.
-        self.needed = good.is_some();
+        // This field is there only if the setting is.
+        self.may_refuse = good.is_some() || !wrote_files(ctx);
         if self.modules == Modules::Unknown {
             let modules = ctx.ask(c"MODULE", c"LIST").map(|list| list.whole().parts().count());
             self.modules = if modules == Some(1) { Modules::OnlyUs } else { Modules::Others };
         }
         self.of_keys = self.modules != Modules::OnlyUs || api::clients_hear_of_keys();
     }
+}
+
+/// Whether the files were written when that was last tried, as far as Redis says.
+fn wrote_files(ctx: Ctx) -> bool {
+    let fields = [c"rdb_last_bgsave_status", c"aof_last_write_status"];
+    ctx.server_info_texts(c"persistence", fields).iter().all(|status| status.as_deref() == Some("ok"))
 }

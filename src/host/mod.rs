@@ -135,7 +135,7 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
         state.timer.prepare();
         state.open_port(ctx);
     });
-    events::warn_of_eviction(ctx);
+    events::look_at_eviction(ctx);
     Ok(())
 }
 

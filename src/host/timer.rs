@@ -94,11 +94,12 @@ impl State {
     }
 
     /// Redis waits for a timer by a clock that never steps. If the wall clock has stepped forward, the timer's
-    /// time may be over long before it fires: then it is armed anew. So it is if the clock has stepped back while changes
-    /// are not allowed.
+    /// time may be over long before it fires: then it is armed anew. So it is if the clock has stepped back, so that it is
+    /// farther away than [`LONGEST_MS`], or while changes are not allowed.
     pub(super) fn catch_up_with_clock(&mut self, ctx: Ctx) {
         if let Some((timer, armed_ms)) = self.timer.armed
             && (armed_ms.saturating_add(OVERDUE_MS) < now_ms()
+                || armed_ms > now_ms() + LONGEST_MS
                 || self.timer.not_before_ms > self.not_before_ms())
         {
             self.timer.not_before_ms = self.not_before_ms();

@@ -290,7 +290,7 @@ impl World for RedisWorld<'_> {
     fn may_write(&mut self) -> bool {
         self.ctx.has(flag::MASTER)
             && !api::avoid_replica_traffic()
-            && (!self.means.listeners.may_be_needed() || lets_write(self.ctx))
+            && (!self.means.listeners.may_refuse() || lets_write(self.ctx))
     }
 
     fn may_have(&mut self, waiter: u64, _db: u32, name: &[u8]) -> bool {

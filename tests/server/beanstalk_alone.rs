@@ -3,6 +3,7 @@
 
 use crate::beanstalk_talk::{ON, Talk, info};
 use crate::harness::{Server, has_module};
+use crate::raw::Raw;
 use crate::reply::{array, int, reserved, run, text};
 use crate::waiting::{Blocked, eventually};
 use redis::Value;
@@ -59,6 +60,28 @@ fn commands_one_by_one_run_as_they_come() {
             talk.put_id("x");
         }
         alone(&server) > before + 50
+    });
+}
+
+/// Redis tells clients that track keys by prefix before each sleep, and forgets; the port said only once in a while that a
+/// tube had changed.
+#[test]
+fn who_tracks_tubes_by_prefix_hears_of_each_change() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[ON]);
+    let mut talk = Talk::new(&server);
+    let mut tracking = Raw::connect(&server);
+    tracking.ask(&["HELLO", "3"]);
+    assert_eq!(tracking.ask(&["CLIENT", "TRACKING", "ON", "BCAST"]), "+OK\r\n");
+    let before = alone(&server);
+    eventually(|| {
+        (0..500).for_each(|_| {
+            talk.put_id("x");
+            assert_eq!(tracking.reply(), ">2\r\n$10\r\ninvalidate\r\n*1\r\n$7\r\ndefault\r\n");
+        });
+        alone(&server) > before + 10
     });
 }
 

@@ -229,6 +229,20 @@ fn the_port_acts_as_its_user() {
     assert!(bean.put("y").starts_with("INSERTED "));
 }
 
+/// The log said that the user was off, or missing.
+#[test]
+fn who_may_not_be_asked_for_lets_nobody_in() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[ON, "rename-command ACL \"\""]);
+    let mut refused = Talk::new(&server);
+    let _ = refused.try_send("list-tube-used\r\n");
+    assert_eq!(refused.rest(), b"");
+    let log = server.log();
+    assert!(log.contains("cannot be asked by ACL GETUSER") && !log.contains("is off, or missing"), "{log}");
+}
+
 #[test]
 fn in_a_cluster_the_port_serves_the_slots_of_its_node() {
     if !has_module() {

@@ -702,6 +702,49 @@ fn client_side_caches_hear_of_changes_and_of_nothing_else() {
     assert_eq!(raw.reply(), told);
 }
 
+/// A tube that was found lately is not looked up again, so that one in constant use looked as if it were hardly used.
+#[test]
+fn redis_counts_how_often_a_tube_is_used_where_it_evicts_by_that() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&["lfu-log-factor 0"]);
+    let mut con = server.connect();
+    let frequency = |con: &mut Connection| {
+        run(con, "DEL emails");
+        for _ in 0..100 {
+            put(con, "emails");
+        }
+        count(con, "OBJECT FREQ emails")
+    };
+    for policy in ["allkeys-lfu", "volatile-lfu"] {
+        run(&mut con, &format!("CONFIG SET maxmemory-policy {policy}"));
+        assert!(frequency(&mut con) >= 100, "{policy}");
+        run(&mut con, "CONFIG SET maxmemory-policy noeviction");
+        put(&mut con, "emails");
+    }
+}
+
+/// A policy that is for all keys may take tubes away. That was not said where it was set in a running server, and was said
+/// of those that are for keys with a time to live.
+#[test]
+fn the_log_warns_of_policies_that_evict_tubes() {
+    if !has_module() {
+        return;
+    }
+    let warnings = |server: &Server| server.log().matches("maxmemory-policy may evict tubes").count();
+    let server = Server::start(&["maxmemory 1gb", "maxmemory-policy volatile-lru"]);
+    let mut con = server.connect();
+    assert_eq!(warnings(&server), 0);
+    run(&mut con, "CONFIG SET maxmemory-policy allkeys-lru");
+    eventually(|| warnings(&server) == 1);
+    run(&mut con, "CONFIG SET maxmemory 0");
+    run(&mut con, "CONFIG SET timeout 0");
+    run(&mut con, "CONFIG SET maxmemory 2gb");
+    eventually(|| warnings(&server) == 2);
+    assert_eq!(warnings(&Server::start(&["maxmemory 1gb", "maxmemory-policy allkeys-random"])), 1);
+}
+
 #[test]
 fn a_full_server_takes_no_jobs_but_workers_drain_it() {
     if !has_module() {

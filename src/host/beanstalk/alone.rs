@@ -55,7 +55,7 @@ impl Door {
             && !self.has_answers()
             && self.closing.is_none()
             && !self.opening
-            && !self.polling
+            && self.polling.is_none()
             && self.at(fd).is_some_and(|connection| connection.due && !connection.is_new)
     }
 }
@@ -79,7 +79,7 @@ impl State {
         }
         let flags = ctx.flags();
         let is_calm = flags & MATTERS == flag::MASTER
-            && !self.means.listeners.may_be_needed()
+            && !self.means.listeners.may_refuse()
             && !api::avoid_replica_traffic();
         if is_calm {
             events::make_own_context(ctx);
@@ -114,6 +114,8 @@ impl State {
         // The event loop is awake.
         self.timer.about_to_sleep = false;
         self.means.door.reads = 0;
+        // Clients that track keys by prefix are told once of each turn in which one changed.
+        self.means.door.leave_tube();
         self.run_due(ctx, flags, None);
         let mut last = self.means.door.take_tube();
         if self.broker.has_deliveries() {

@@ -129,8 +129,8 @@ pub(super) struct Door {
     calm: Calm,
     /// Whether the event loop will call `on_turn`.
     turning: bool,
-    /// Whether a timer looks for the end of a pause.
-    polling: bool,
+    /// The timer that looks for the end of a pause.
+    polling: Option<u64>,
     /// Whether no more connections could be opened, so that the listeners rest until the next look.
     resting: bool,
     /// Whether the port is to be opened.
@@ -268,7 +268,7 @@ impl Door {
                 self.send_all();
             }
         }
-        if (!self.due.is_empty() && !self.polling) || !self.unread.is_empty() {
+        if (!self.due.is_empty() && self.polling.is_none()) || !self.unread.is_empty() {
             self.turn_event_loop();
         }
     }

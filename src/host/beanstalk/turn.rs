@@ -32,25 +32,30 @@ impl State {
         if flags & flag::MASTER != 0 && api::avoid_replica_traffic() {
             return self.means.door.poll(ctx);
         }
-        // A timer that looks for that may be far away, if the clock has stepped back.
-        self.means.door.polling = false;
+        // The timer that looks for that may be far away, if the clock has stepped back: so far that Redis does not sleep
+        // until then.
+        if let Some(timer) = self.means.door.polling.take() {
+            ctx.stop_timer(timer);
+        }
         if state::has_news() {
             let (broker, means) = self.parts();
             broker.catch_up(&mut RedisWorld::outside(ctx, means));
         }
-        let mut is_on = None;
-        if self.means.door.has_new() {
-            is_on = self.means.door.inside.as_ref().map(|inside| is_user_on(ctx, &inside.memory));
+        let mut refusal = None;
+        if self.means.door.has_new()
+            && let Some(inside) = &self.means.door.inside
+        {
+            refusal = look_at_user(ctx, &inside.memory).err();
         }
         self.means.door.leave_tube();
         self.means.found.alone(true);
-        self.run_due(ctx, flags, is_on);
+        self.run_due(ctx, flags, refusal);
         self.means.found.alone(false);
         self.means.door.leave_tube();
     }
 
-    /// Runs the sessions that are due. `is_on` tells whether the port's user is, if there are new ones.
-    pub(super) fn run_due(&mut self, ctx: Ctx, flags: c_int, is_on: Option<bool>) {
+    /// Runs the sessions that are due. New ones are let in, unless there is a reason to refuse them.
+    pub(super) fn run_due(&mut self, ctx: Ctx, flags: c_int, refusal: Option<&str>) {
         let Some(mut inside) = self.means.door.inside.take() else { return self.means.door.due.clear() };
         let Inside { port, memory, last } = &mut *inside;
         let mut at_ms = now_ms();
@@ -63,9 +68,11 @@ impl State {
             let Some(fd) = self.means.door.due.pop_front() else { break };
             let Some(mut connection) = self.means.door.slot(fd).and_then(Option::take) else { continue };
             connection.due = false;
-            if std::mem::take(&mut connection.is_new) && is_on == Some(false) {
+            if std::mem::take(&mut connection.is_new)
+                && let Some(reason) = refusal
+            {
                 connection.broken = true;
-                self.means.door.complain("phean.port refuses a connection: phean.user is off, or missing");
+                self.means.door.complain(reason);
             }
             if !connection.broken {
                 let (broker, means) = self.parts();
@@ -126,9 +133,8 @@ impl Door {
 
     /// Looks again after a while.
     pub(super) fn poll(&mut self, ctx: Ctx) {
-        if !self.polling {
-            self.polling = true;
-            ctx.create_timer(POLL_MS, Some(on_poll));
+        if self.polling.is_none() {
+            self.polling = Some(ctx.create_timer(POLL_MS, Some(on_poll)));
         }
     }
 
@@ -167,15 +173,20 @@ impl Door {
     }
 }
 
-/// Whether the user exists and is on, as Redis asks of clients that authenticate.
-fn is_user_on(ctx: Ctx, memory: &Memory) -> bool {
-    api::get_user(ctx, memory.user()).is_some_and(|user| {
-        user.whole().part(1).is_some_and(|flags| flags.parts().any(|flag| flag.text() == "on"))
-    })
+/// Whether the user exists and is on, as Redis asks of clients that authenticate; if not, why nobody is let in.
+fn look_at_user(ctx: Ctx, memory: &Memory) -> Result<(), &'static str> {
+    let answer = api::get_user(ctx, memory.user());
+    let Some(user) = answer.filter(|answer| answer.error().is_none()) else {
+        return Err(
+            "phean.port refuses a connection: whether phean.user is on cannot be asked by ACL GETUSER",
+        );
+    };
+    let is_on = user.whole().part(1).is_some_and(|flags| flags.parts().any(|flag| flag.text() == "on"));
+    if is_on { Ok(()) } else { Err("phean.port refuses a connection: phean.user is off, or missing") }
 }
 
 pub(super) unsafe extern "C" fn on_poll(_: *mut RedisModuleCtx, _: *mut c_void) {
     guard((), || {
-        state::enter(|state| state.means.door.polling = false);
+        state::enter(|state| state.means.door.polling = None);
     });
 }
