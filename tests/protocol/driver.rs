@@ -267,7 +267,12 @@ impl Driver {
 
     /// A `PHEAN.*` command of somebody else, by words. The answer as it is shown in tests.
     pub fn phean(&mut self, words: &str) -> String {
-        let outcome = self.phean_only(words);
+        self.phean_in(0, words)
+    }
+
+    /// The same in this database.
+    pub fn phean_in(&mut self, db: u32, words: &str) -> String {
+        let outcome = self.phean_only_in(db, words);
         self.settle();
         match outcome {
             Outcome::Reply(value) => format!("{value:?}"),
@@ -305,9 +310,19 @@ pub fn in_all_pieces(test: impl Fn(&mut Driver)) {
 impl Driver {
     /// Runs a `PHEAN.*` command of somebody else, by words, and lets nothing follow from it yet.
     pub fn phean_only(&mut self, words: &str) -> Outcome {
+        self.phean_only_in(0, words)
+    }
+
+    fn phean_only_in(&mut self, db: u32, words: &str) -> Outcome {
         let args: Vec<Vec<u8>> = words.split(' ').map(|word| word.as_bytes().to_vec()).collect();
         self.server.world.state.borrow_mut().now_ms = self.now_ms;
-        self.server.run(Sender { id: 7, may_wait: true, ..Sender::default() }, 0, &args, self.now_ms)
+        self.server.run(Sender { id: 7, may_wait: true, ..Sender::default() }, db, &args, self.now_ms)
+    }
+
+    /// Closes one connection, and lets nothing follow from it yet.
+    pub fn close_only(&mut self, connection: Connection) {
+        let session = self.sessions.remove(&connection).expect("an open connection");
+        self.port.close(session, &mut self.server.broker);
     }
 
     /// Runs one connection, and lets nothing follow from it yet.

@@ -183,3 +183,16 @@ fn a_jobs_statistics() {
          kicks: 1",
     );
 }
+
+#[test]
+fn who_has_gone_is_no_producer_and_no_worker() {
+    let mut driver = Driver::new();
+    let (a, b) = (driver.connect(), driver.connect());
+    driver.put(a, "0 0 60", "x");
+    driver.say(b, "reserve");
+    for (connection, producers, workers) in [(a, "0", "1"), (b, "0", "0")] {
+        driver.close(connection);
+        assert_eq!(driver.stat_of_other("current-producers"), producers);
+        assert_eq!(driver.stat_of_other("current-workers"), workers);
+    }
+}

@@ -172,3 +172,34 @@ fn a_pause_that_cannot_end_with_its_tube_ends_later() {
     assert_eq!(driver.read(c), "USING default\r\nUSING p\r\n");
     assert_eq!(driver.stat(c, "stats-tube p", "pause-time-left"), "0");
 }
+
+/// The tube is gone until the next tick ends its pause, and before that an operator pauses it anew.
+#[test]
+fn a_pause_that_ends_with_its_tube_takes_no_later_one_along() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    assert_eq!(driver.say(c, "use p\npause-tube p 100"), "USING p\nPAUSED\n");
+    driver.session(c).feed(b"use default\r\n");
+    driver.run_only(c);
+    driver.phean_only("PAUSE p 500");
+    driver.settle();
+    driver.say(c, "use p");
+    assert_eq!(driver.stat(c, "stats-tube p", "pause"), "500");
+}
+
+#[test]
+fn an_idle_tube_goes_with_the_connection_that_kept_it() {
+    let mut driver = Driver::new();
+    driver.server.broker.settings.linger_ms = 10_000;
+    for [begin, end] in [["use x", "use default"], ["watch x", "ignore x"]] {
+        let c = driver.connect();
+        driver.say(c, begin);
+        let id = driver.phean("PUT x job");
+        driver.phean(&format!("DELETE x {id}"));
+        // It is looked at again when it could next go, which is later than it may.
+        driver.pass(12_000);
+        assert_eq!(driver.phean("TUBES"), "[\"x\"]");
+        driver.say(c, end);
+        assert_eq!(driver.phean("TUBES"), "[]", "{end}");
+    }
+}

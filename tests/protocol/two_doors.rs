@@ -70,7 +70,8 @@ fn a_job_is_found_wherever_it_came_from() {
     assert_eq!(driver.say(c, "delete 1\ndelete 1"), "DELETED\nNOT_FOUND\n");
     driver.redis(&Op::Swap(0, 1));
     assert_eq!(driver.say(c, "peek 2\nlist-tubes"), "NOT_FOUND\nOK 14\n---\n- default\n\n");
-    driver.redis(&Op::Swap(0, 1));
+    // Whichever of the two is named first.
+    driver.redis(&Op::Swap(1, 0));
     assert_eq!(driver.say(c, "peek 2"), "FOUND 2 1\nx\n");
     driver.redis(&Op::Flush(None));
     assert_eq!(driver.say(c, "peek 2\nlist-tubes"), "NOT_FOUND\nOK 14\n---\n- default\n\n");
@@ -314,4 +315,45 @@ fn jobs_of_a_copy_are_found_after_a_file_of_events_was_loaded() {
     driver.server.broker.set_role(Role::Primary, 0);
     let c = driver.connect();
     assert_eq!(driver.say(c, "delete 1\ndelete 1\ndelete 1"), "DELETED\nDELETED\nNOT_FOUND\n");
+}
+
+/// The port's tubes are those of one database: what its connections use there says nothing of a tube of the same name
+/// elsewhere.
+#[test]
+fn a_tube_of_another_database_is_used_by_nobody() {
+    let mut driver = Driver::new();
+    driver.server.broker.settings.linger_ms = 0;
+    let c = driver.connect();
+    driver.say(c, "use t\nwatch t");
+    assert!(driver.phean("STATS t").contains("\"current-using\": 1"));
+    let elsewhere = driver.phean_in(1, "STATS t");
+    for field in ["current-using", "current-watching"] {
+        assert!(elsewhere.contains(&format!("\"{field}\": 0")), "{elsewhere}");
+    }
+    driver.phean_in(1, "PUT t x");
+    driver.phean_in(1, "DELETE t 1");
+    assert_eq!(driver.phean_in(1, "TUBES"), "[]", "nothing keeps it");
+}
+
+/// It does not wait for the next tick, which comes after whoever asks in the same turn.
+#[test]
+fn what_a_vanished_connection_held_is_there_for_who_asks_next() {
+    let mut driver = Driver::new();
+    let (a, b) = (driver.connect(), driver.connect());
+    driver.put(a, "0 0 60", "x");
+    assert_eq!(driver.say(a, "reserve"), "RESERVED 1 1\nx\n");
+    driver.close_only(a);
+    driver.session(b).feed(b"reserve-with-timeout 0\r\n");
+    driver.run_only(b);
+    assert_eq!(driver.read(b), "RESERVED 1 1\r\nx\r\n");
+}
+
+#[test]
+fn jobs_put_by_the_other_door_count_among_all_jobs() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    driver.put(c, "0 0 60", "x");
+    driver.phean("MPUT other 2 y z");
+    assert_eq!(driver.stat(c, "stats", "total-jobs"), "3");
+    assert_eq!(driver.stat(c, "stats", "cmd-put"), "1");
 }
