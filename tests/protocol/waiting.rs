@@ -245,3 +245,49 @@ fn jobs_that_are_due_together_go_in_the_order_of_their_times() {
     assert_eq!(driver.read(a), "RESERVED 2 6\r\nsooner\r\n");
     assert_eq!(driver.read(b), "RESERVED 1 5\r\nlater\r\n");
 }
+
+/// The time of a job that this worker holds is over, and no tick has come to it: it is to be missed, not finished soon.
+#[test]
+fn a_reservation_that_is_over_has_no_deadline_that_is_soon() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    driver.put(c, "0 0 5", "x");
+    assert_eq!(
+        driver.say(c, "reserve\nwatch other\nignore default"),
+        "RESERVED 1 1\nx\nWATCHING 2\nWATCHING 1\n"
+    );
+    driver.now_ms += 6_000;
+    driver.session(c).feed(b"reserve-with-timeout 0\r\n");
+    driver.run_only(c);
+    assert_eq!(driver.read(c), "TIMED_OUT\r\n");
+}
+
+/// The timer may be late: behind a long script, or while writes were paused.
+#[test]
+fn a_due_job_of_one_of_several_tubes_is_found_before_the_tick() {
+    let mut driver = Driver::new();
+    let c = driver.connect();
+    driver.say(c, "watch a\nwatch b\nuse b");
+    driver.put(c, "0 5 60", "x");
+    driver.now_ms += 5_001;
+    driver.session(c).feed(b"reserve-with-timeout 0\r\n");
+    driver.run_only(c);
+    assert_eq!(driver.read(c), "RESERVED 1 1\r\nx\r\n");
+}
+
+/// The timer stands at another job's end, before the touched one's: it has to be set anew for the margin alone.
+#[test]
+fn a_margin_that_comes_nearer_is_a_reason_to_set_the_timer() {
+    let mut driver = Driver::new();
+    let (a, b) = (driver.connect(), driver.connect());
+    driver.put(a, "0 0 60", "x");
+    driver.put(a, "0 0 10", "y");
+    assert_eq!(driver.say(a, "reserve-job 1"), "RESERVED 1 1\nx\n");
+    assert_eq!(driver.say(b, "reserve-job 2"), "RESERVED 2 1\ny\n");
+    assert_eq!(driver.say(a, "reserve"), "");
+    let before_ms = driver.server.broker.next_tick_ms();
+    driver.server.broker.take_sooner();
+    driver.phean_only("TOUCH default 1 FOR 10.5");
+    assert!(driver.server.broker.next_tick_ms() < before_ms);
+    assert!(driver.server.broker.is_sooner());
+}
