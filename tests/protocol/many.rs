@@ -275,3 +275,44 @@ fn commands_that_look_at_very_many_tubes_have_more_turns() {
     assert!(most.is_some_and(|most| most < 5), "{most:?} in one turn");
     driver.close(other);
 }
+
+/// Which tube comes first is not looked up for each reserve, but noted: what operators change is to be noted, too.
+#[test]
+fn what_operators_do_to_the_first_job_of_a_tube_is_heeded() {
+    for (change, expected) in [
+        // Jobs 1 (most urgent) and 2 (least urgent) are in t1, job 3 is in t2.
+        ("PRIORITIZE t1 2 0", 2),
+        ("PRIORITIZE t1 1 9", 3),
+        ("DELAY t1 1 60", 3),
+        ("DELETE t1 1", 3),
+    ] {
+        let mut driver = Driver::new();
+        let c = wide(&mut driver, 30);
+        for line in ["PUT t1 x PRI 1", "PUT t1 x PRI 9", "PUT t2 x PRI 5"] {
+            driver.phean(line);
+        }
+        driver.phean(change);
+        assert_eq!(driver.say(c, "reserve"), format!("RESERVED {expected} 1\nx\n"), "{change}");
+    }
+    let mut driver = Driver::new();
+    let c = wide(&mut driver, 30);
+    for line in ["PUT t1 x PRI 1", "CLEAR t1", "PUT t1 x PRI 9", "PUT t2 x PRI 5"] {
+        driver.phean(line);
+    }
+    assert_eq!(driver.say(c, "reserve"), "RESERVED 3 1\nx\n");
+}
+
+/// The number of a tube that nobody watches any more goes to another one, of which jobs of the first say nothing. Nor is a
+/// reserve to look for such a job without end.
+#[test]
+fn the_number_of_a_tube_that_is_ignored_is_anothers() {
+    let mut driver = Driver::new();
+    let c = wide(&mut driver, 30);
+    driver.session(c).feed(b"ignore t5\r\n");
+    driver.run_only(c);
+    driver.phean("PUT t5 x PRI 0");
+    driver.say(c, "watch other");
+    driver.phean("PUT t6 y PRI 3");
+    driver.phean("PUT other z PRI 5");
+    assert_eq!(driver.say(c, "reserve"), "RESERVED 2 1\ny\n");
+}
