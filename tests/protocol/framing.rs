@@ -181,3 +181,18 @@ fn what_is_left_of_a_turn_is_answered_though_a_longer_line_was_waited_for() {
         assert_eq!(driver.session(c).is_over(), is_half_closed);
     }
 }
+
+/// More than is otherwise read ahead is read where a body needs it, or it would never be whole.
+#[test]
+fn a_body_is_read_to_its_end_however_long_it_is() {
+    let mut driver = Driver::new();
+    driver.server.broker.settings.max_job_size = 1 << 20;
+    let c = driver.connect();
+    driver.send(c, "put 0 0 60 300000\r\n");
+    let body = "x".repeat(300_000) + "\r\n";
+    for piece in body.as_bytes().chunks(65_536) {
+        assert!(driver.session(c).wants_input());
+        driver.send(c, piece);
+    }
+    assert_eq!(driver.read(c), "INSERTED 1\r\n");
+}
