@@ -495,3 +495,87 @@ fn who_waits_on_several_tubes_gets_the_most_urgent_of_what_comes_at_once() {
         assert_eq!([less, more].map(|name| story.ready(name.as_bytes())), [1, 0]);
     }
 }
+
+/// Who waits on a tube uses it: its counters are still there when the next job comes.
+#[test]
+fn an_idle_tube_that_somebody_waits_on_keeps_its_counters() {
+    let mut story = Story::begin();
+    story.send(1, "PUT a x");
+    story.send(1, "DELETE a 1");
+    assert_eq!(story.send(2, "RESERVE a TIMEOUT 100"), None);
+    story.until(NOW_MS + 1_500);
+    story.until(NOW_MS + 5_000);
+    story.send(1, "PUT a y");
+    let keys = story.server.world.state.borrow().keys.clone();
+    let (tube, _) = keys.tube(Place::of(0, b"a")).expect("it was just put into");
+    assert_eq!(tube.header().totals.puts, 2);
+}
+
+/// What goes back goes to where its tube is by then, also if that changes before the tick comes to it.
+#[test]
+fn what_goes_back_follows_its_tube() {
+    let rename = Op::Rename(Place::of(0, b"a"), Place::of(0, b"b"));
+    // The waiter has left before it was told.
+    let mut story = Story::begin();
+    assert_eq!(story.send(1, "RESERVE a TIMEOUT 100"), None);
+    story.send(2, "PUT a x");
+    story.hear(News::Left { waiter: 1 });
+    story.execute(&rename);
+    story.until(NOW_MS + 1);
+    assert_eq!(story.ready(b"b"), 1);
+    // The connection that it was bound to is closed.
+    let mut story = Story::begin();
+    story.send(2, "PUT a x");
+    story.send(1, "RESERVE a BOUND");
+    story.hear(News::Closed { client: 1 });
+    story.execute(&rename);
+    story.until(NOW_MS + 1);
+    assert_eq!(story.ready(b"b"), 1);
+}
+
+/// A worker that waits for several jobs, bound to its connection, has all of them bound.
+#[test]
+fn all_jobs_of_a_bound_wait_are_bound() {
+    let mut story = Story::begin();
+    assert_eq!(story.send(1, "RESERVE a TIMEOUT 100 COUNT 3 BOUND"), None);
+    story.send(2, "MPUT a 3 x y z");
+    assert_eq!(story.until(NOW_MS + 1), [(1, 3)]);
+    story.hear(News::Closed { client: 1 });
+    story.until(NOW_MS + 2);
+    assert_eq!(story.ready(b"a"), 3);
+}
+
+/// `phean.tube-linger` is made shorter, and while all tubes are gone through, two databases change places: some tubes go to
+/// where the walk has been.
+#[test]
+fn a_walk_over_all_tubes_misses_none_that_changes_its_database() {
+    let mut story = Story::begin();
+    story.server.broker.settings.linger_ms = 1_000_000;
+    story.server.broker.settings.slices.tubes = 1;
+    for (db, name) in [(0, "b"), (1, "a")] {
+        let args = |line: String| line.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+        let sender = || Sender { id: 1, may_wait: true, in_script: false };
+        let id = db + 1;
+        story.server.run(sender(), db, &args(format!("PUT {name} x")), NOW_MS);
+        story.server.run(sender(), db, &args(format!("DELETE {name} {id}")), NOW_MS);
+    }
+    assert_eq!(story.server.broker.tubes(), 2);
+    story.server.broker.settings.linger_ms = 1_000;
+    story.server.broker.sweep();
+    story.server.broker.tick(&mut story.server.world, NOW_MS + 1);
+    story.execute(&Op::Swap(0, 1));
+    story.until(NOW_MS + 1_500);
+    story.until(NOW_MS + 3_000);
+    assert_eq!(story.server.broker.tubes(), 0);
+}
+
+/// On a replica that takes writes nothing happens by itself, but who waits there does so no longer than it asked for.
+#[test]
+fn a_wait_on_a_replica_is_over_in_time() {
+    let mut story = Story::begin();
+    story.server.world.state.borrow_mut().is_primary = false;
+    story.server.broker.set_role(Role::Follower, 0);
+    assert_eq!(story.send(1, "RESERVE a TIMEOUT 1"), None);
+    assert_eq!(story.until(NOW_MS + 1_000), []);
+    assert_eq!(story.until(NOW_MS + 1_001), [(1, 0)]);
+}
