@@ -442,6 +442,13 @@ fn every_change_is_notified_by_its_kind() {
     take(&mut con, "PHEAN.RESERVE sms");
     eventually(|| state(&mut con, "sms", id) == "ready");
     assert_eq!(published(&mut raw, &mut con), ["__keyspace@0__:sms reserve", "__keyspace@0__:sms timeout"]);
+    // A timeout that leaves no more attempts buries as well.
+    run(&mut con, "CONFIG SET phean.retry-count 0");
+    take(&mut con, "PHEAN.RESERVE sms");
+    eventually(|| state(&mut con, "sms", id) == "buried");
+    let expected = ["reserve", "timeout", "bury"].map(|kind| format!("__keyspace@0__:sms {kind}"));
+    assert_eq!(published(&mut raw, &mut con), expected);
+    run(&mut con, "CONFIG SET phean.retry-count -1");
     // A put that serves who waits is both.
     let waiter = Blocked::start(&server, &["PHEAN.RESERVE", "fax", "TIMEOUT", "100"]);
     put(&mut con, "fax");
@@ -525,6 +532,23 @@ fn looking_does_not_even_touch_the_idle_time_or_frequency() {
     assert_eq!(count(&mut con, "OBJECT FREQ emails"), 200);
     assert_eq!(text(&run(&mut con, "OBJECT ENCODING emails")), "raw");
     assert_eq!(count(&mut con, "OBJECT REFCOUNT emails"), 1);
+}
+
+/// Where a tube was found is noted, and most commands do not look for its key. Redis is to see all the same that it is used,
+/// or would evict the busiest tubes first.
+#[test]
+fn redis_sees_that_a_tube_is_used_all_the_time() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&["maxmemory-policy volatile-lfu", "lfu-log-factor 0"]);
+    let mut con = server.connect();
+    put(&mut con, "emails");
+    let before = count(&mut con, "OBJECT FREQ emails");
+    eventually(|| {
+        put(&mut con, "emails");
+        count(&mut con, "OBJECT FREQ emails") >= before + 5
+    });
 }
 
 #[test]
