@@ -362,8 +362,8 @@ fn a_child_that_saves_holds_no_socket() {
     if !has_module() {
         return;
     }
-    // The child takes long over each key, so that it can be looked at.
-    let server = Server::start(&["rdb-key-save-delay 20000000"]);
+    // The child takes long over each key, so that it can be looked at: longer than anybody here waits for anything.
+    let server = Server::start(&["rdb-key-save-delay 300000000"]);
     let port = open_port(&server);
     let mut con = server.connect();
     for command in ["BGSAVE", "BGREWRITEAOF"] {
@@ -384,7 +384,7 @@ fn a_child_that_saves_holds_no_socket() {
         run(&mut con, "CONFIG SET rdb-key-save-delay 0");
         kill(child);
         eventually(|| child_of(server.pid()).is_none());
-        run(&mut con, "CONFIG SET rdb-key-save-delay 20000000");
+        run(&mut con, "CONFIG SET rdb-key-save-delay 300000000");
     }
 }
 
