@@ -480,3 +480,40 @@ fn a_worker_that_vanishes_behind_much_input_is_missed() {
     assert_eq!(bean.job().1, "x");
     assert_eq!(bean.line(), "USING default");
 }
+
+#[test]
+fn a_shutdown_removes_the_unix_socket() {
+    if !has_module() {
+        return;
+    }
+    let mut server = Server::start(&[ON]);
+    let socket = server.dir().join("beanstalk.sock");
+    Talk::new(&server).put_id("x");
+    assert!(socket.exists());
+    server.shutdown_nosave();
+    assert!(!socket.exists());
+}
+
+/// Where the system has no more file descriptors, nobody is let in, and the event loop would call for each that stands
+/// before the door without end. So the door rests; it is to open again by itself.
+#[test]
+fn a_port_without_file_descriptors_opens_again_once_there_are_some() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[ON]);
+    let mut first = Talk::new(&server);
+    assert_eq!(first.ask("list-tube-used"), "USING default");
+    let limit = |files: u32| {
+        let mut command = std::process::Command::new("prlimit");
+        command.args(["--pid", &server.pid().to_string(), &format!("--nofile={files}:")]);
+        assert!(command.status().expect("prlimit can be started").success());
+    };
+    limit(5);
+    let mut second = Talk::new(&server);
+    second.send("list-tube-used\r\n");
+    eventually(|| server.log().contains("phean.port cannot accept connections"));
+    assert_eq!(first.ask("list-tube-used"), "USING default", "those who are in are served");
+    limit(1_000);
+    assert_eq!(second.line(), "USING default");
+}
