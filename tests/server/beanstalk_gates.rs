@@ -264,6 +264,10 @@ fn in_a_cluster_the_port_serves_the_slots_of_its_node() {
     assert!(server.log().contains("the slot of tube 'foo' is served by another node"), "the log says why");
     let refused = crate::reply::err(&mut con, &["CONFIG", "SET", "phean.database", "1"]);
     assert!(refused.contains("only database 0"), "{refused}");
+    // What was asked a moment ago holds no longer once the slot is gone.
+    assert_eq!(run(&mut con, "CLUSTER DELSLOTS 5061"), Value::Okay);
+    bean.send("put 0 0 60 1\r\nx\r\n");
+    assert_eq!(bean.line(), "INTERNAL_ERROR");
 }
 
 #[test]
