@@ -392,7 +392,7 @@ pub const COMMANDS: &[Command] = &[
         categories: "read slow",
         keys: Keys::First,
         key_use: Use::Read,
-        summary: "Returns who holds which job, the soonest deadline first.",
+        summary: "Returns who holds which job, the soonest deadline first, or the longest held.",
         complexity: "O(M*log(M)) for M jobs asked for.",
         args: &[TUBE, COUNT, Arg::option("oldest", "OLDEST", Kind::Word)],
     },

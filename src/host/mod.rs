@@ -15,7 +15,8 @@
 //! | `beanstalk` | the beanstalk protocol's sockets on the event loop |
 //! | `waits` | clients that are kept waiting |
 //! | `slots` | those of them whose tube has gone to another node of the cluster |
-//! | `timer` | the one timer |
+//! | `tell` | when those who wait are told |
+//! | `timer`, `fine` | the one timer, and a finer one for its last millisecond |
 //! | `events` | what Redis tells modules |
 //! | `listeners` | whether anybody needs the events that are replicated |
 //! | `config`, `info` | settings, and `INFO phean` |
