@@ -42,7 +42,7 @@ bench-quick: ## the same with fewer rounds and jobs, in a minute, without drawin
 	cargo build --release
 	ulimit -S -n "$$(ulimit -H -n)" && cargo bench --bench compare -- --quick
 
-limit: ## the same of a module that keeps no jobs, and only makes phean's calls of Redis' API: what cannot be beaten
+limit: ## the same of a module that keeps only bodies, and makes phean's calls of Redis' API: what cannot be beaten
 	@scripts/deps.sh run
 	cargo build --release --example limit
 	ulimit -S -n "$$(ulimit -H -n)" && \
