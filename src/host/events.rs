@@ -220,7 +220,7 @@ unsafe extern "C" fn on_event(
                 state.become_role(ctx, role);
             });
             if role == Role::Primary {
-                warn_of_eviction(ctx);
+                look_at_eviction(ctx);
             }
         }
         // Both are told of in the child that writes the file.
@@ -274,22 +274,19 @@ impl State {
     }
 }
 
-/// Looks by which policy keys are evicted.
+/// Looks by which policy keys are evicted. A tube is a key, and may be evicted like any other where it is for all keys.
 pub(super) fn look_at_eviction(ctx: Ctx) {
-    let is_counted = ctx.setting(c"maxmemory-policy").is_some_and(|policy| policy.ends_with("lfu"));
-    state::enter(|state| state.means.found.count(is_counted));
-    warn_of_eviction(ctx);
-}
-
-/// A tube is a key, and may be evicted like any other where the policy is for all keys.
-fn warn_of_eviction(ctx: Ctx) {
-    let is_for_all = || ctx.setting(c"maxmemory-policy").is_none_or(|policy| policy.starts_with("allkeys"));
-    if ctx.has(flag::MAXMEMORY) && ctx.has(flag::EVICT) && is_for_all() {
+    let policy = ctx.setting(c"maxmemory-policy");
+    if ctx.has(flag::MAXMEMORY)
+        && ctx.has(flag::EVICT)
+        && policy.as_ref().is_none_or(|policy| policy.starts_with("allkeys"))
+    {
         ctx.log(
             c"warning",
             "maxmemory-policy may evict tubes with all their jobs; set it to noeviction, or to a volatile policy",
         );
     }
+    state::enter(|state| state.means.found.count(policy.is_some_and(|policy| policy.ends_with("lfu"))));
 }
 
 /// Whether one of the settings that were changed says whether tubes are evicted.

@@ -325,8 +325,9 @@ impl Driver {
         self.port.close(session, &mut self.server.broker);
     }
 
-    /// Runs one connection, and lets nothing follow from it yet.
-    pub fn run_only(&mut self, connection: Connection) {
+    /// Sends bytes, whole, and lets nothing follow from it yet.
+    pub fn send_only(&mut self, connection: Connection, bytes: impl AsRef<[u8]>) {
+        self.session(connection).feed(bytes.as_ref());
         self.run(connection);
     }
 

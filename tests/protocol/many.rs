@@ -224,8 +224,7 @@ fn a_slice_is_a_slice_though_very_many_tubes_are_watched() {
         driver.phean(&format!("MPUT t{n} 200 {bodies} DELAY 5"));
     }
     driver.now_ms += 5_100;
-    driver.session(c).feed(b"reserve\r\n");
-    driver.run_only(c);
+    driver.send_only(c, "reserve\r\n");
     let counts = driver.server.broker.jobs();
     let promoted = 20_000 - counts.of(State::Delayed);
     assert_eq!(counts.of(State::Reserved), 1);
@@ -308,8 +307,7 @@ fn what_operators_do_to_the_first_job_of_a_tube_is_heeded() {
 fn the_number_of_a_tube_that_is_ignored_is_anothers() {
     let mut driver = Driver::new();
     let c = wide(&mut driver, 30);
-    driver.session(c).feed(b"ignore t5\r\n");
-    driver.run_only(c);
+    driver.send_only(c, "ignore t5\r\n");
     driver.phean("PUT t5 x PRI 0");
     driver.say(c, "watch other");
     driver.phean("PUT t6 y PRI 3");

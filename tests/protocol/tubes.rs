@@ -165,8 +165,7 @@ fn a_pause_that_cannot_end_with_its_tube_ends_later() {
     let c = driver.connect();
     assert_eq!(driver.say(c, "use p\npause-tube p 100"), "USING p\nPAUSED\n");
     driver.server.world.state.borrow_mut().is_paused = true;
-    driver.session(c).feed(b"use default\r\nuse p\r\n");
-    driver.run_only(c);
+    driver.send_only(c, "use default\r\nuse p\r\n");
     driver.server.world.state.borrow_mut().is_paused = false;
     driver.settle();
     assert_eq!(driver.read(c), "USING default\r\nUSING p\r\n");
@@ -179,8 +178,7 @@ fn a_pause_that_ends_with_its_tube_takes_no_later_one_along() {
     let mut driver = Driver::new();
     let c = driver.connect();
     assert_eq!(driver.say(c, "use p\npause-tube p 100"), "USING p\nPAUSED\n");
-    driver.session(c).feed(b"use default\r\n");
-    driver.run_only(c);
+    driver.send_only(c, "use default\r\n");
     driver.phean_only("PAUSE p 500");
     driver.settle();
     driver.say(c, "use p");

@@ -343,8 +343,7 @@ fn what_a_vanished_connection_held_is_there_for_who_asks_next() {
     driver.put(a, "0 0 60", "x");
     assert_eq!(driver.say(a, "reserve"), "RESERVED 1 1\nx\n");
     driver.close_only(a);
-    driver.session(b).feed(b"reserve-with-timeout 0\r\n");
-    driver.run_only(b);
+    driver.send_only(b, "reserve-with-timeout 0\r\n");
     assert_eq!(driver.read(b), "RESERVED 1 1\r\nx\r\n");
 }
 

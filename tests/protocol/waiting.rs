@@ -211,9 +211,8 @@ fn a_waiter_that_vanishes_before_it_was_told_gives_the_job_back() {
     let (a, b) = (driver.connect(), driver.connect());
     driver.say(a, "reserve");
     // Put, but nobody is told yet.
-    driver.session(b).feed(b"put 0 0 60 1\r\nx\r\n");
     let now_ms = driver.now_ms;
-    driver.run_only(b);
+    driver.send_only(b, "put 0 0 60 1\r\nx\r\n");
     assert!(driver.server.broker.has_deliveries());
     driver.close(a);
     assert_eq!(driver.read(b), "INSERTED 1\r\n");
@@ -257,8 +256,7 @@ fn a_reservation_that_is_over_has_no_deadline_that_is_soon() {
         "RESERVED 1 1\nx\nWATCHING 2\nWATCHING 1\n"
     );
     driver.now_ms += 6_000;
-    driver.session(c).feed(b"reserve-with-timeout 0\r\n");
-    driver.run_only(c);
+    driver.send_only(c, "reserve-with-timeout 0\r\n");
     assert_eq!(driver.read(c), "TIMED_OUT\r\n");
 }
 
@@ -270,8 +268,7 @@ fn a_due_job_of_one_of_several_tubes_is_found_before_the_tick() {
     driver.say(c, "watch a\nwatch b\nuse b");
     driver.put(c, "0 5 60", "x");
     driver.now_ms += 5_001;
-    driver.session(c).feed(b"reserve-with-timeout 0\r\n");
-    driver.run_only(c);
+    driver.send_only(c, "reserve-with-timeout 0\r\n");
     assert_eq!(driver.read(c), "RESERVED 1 1\r\nx\r\n");
 }
 

@@ -16,62 +16,6 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Where files cannot be written, Redis refuses every command that changes something. Jobs were handed out all the same,
-/// and came back as nobody could delete them, until they were buried.
-#[test]
-fn while_files_cannot_be_written_nothing_happens_by_itself() {
-    if !has_module() {
-        return;
-    }
-    let server = Server::start(&["save 3600 1"]);
-    let mut con = server.connect();
-    let in_the_way = server.dir().join("dump.rdb");
-    let save = |con: &mut Connection, status: &str| {
-        run(con, "BGSAVE");
-        eventually(|| {
-            let info = server.info("persistence");
-            info["rdb_bgsave_in_progress"] == "0" && info["rdb_last_bgsave_status"] == status
-        });
-    };
-    // On a slow machine the time is over before the save has failed: then again, with more of it.
-    for seconds in [1, 4, 16] {
-        run(&mut con, "PHEAN.PUT over x");
-        let over = reserved(&run(&mut con, &format!("PHEAN.RESERVE over TTR {seconds}"))).expect("a job");
-        let id = int(&run(&mut con, &format!("PHEAN.PUT t due DELAY {seconds}")));
-        let wait =
-            |timeout: u32| Blocked::start(&server, &["PHEAN.RESERVE", "t", "TIMEOUT", &timeout.to_string()]);
-        let (worker, brief) = (wait(1000), wait(2 * seconds));
-        std::fs::create_dir(&in_the_way).expect("the folder can be made");
-        save(&mut con, "err");
-        let is_delayed =
-            |con: &mut Connection| job_field(con, "t", id, "state").as_deref() == Some("delayed");
-        let is_held = |con: &mut Connection| stat(con, "over", "current-jobs-reserved") == 1;
-        let is_in_time = is_delayed(&mut con) && is_held(&mut con);
-        if is_in_time {
-            for line in ["PHEAN.PUT t x", "PHEAN.RESERVE t", &format!("PHEAN.DELETE over {}", over.lease)] {
-                let words: Vec<&str> = line.split(' ').collect();
-                assert!(err(&mut con, &words).starts_with("MISCONF "), "{line}");
-            }
-            // The second wait is over later than the job's delay and the reservation: nothing became of these.
-            assert_eq!(brief.join().unwrap(), Value::Nil);
-            assert!(is_delayed(&mut con) && is_held(&mut con) && !worker.is_over());
-        }
-        // What is overdue happens as soon as the disk is well.
-        std::fs::remove_dir(&in_the_way).expect("it is empty");
-        save(&mut con, "ok");
-        let job = reserved(&worker.join().unwrap()).expect("it is served");
-        eventually(|| !is_held(&mut con));
-        if is_in_time {
-            assert_eq!((job.id, job.attempt), (id, 1));
-            return;
-        }
-        run(&mut con, "PHEAN.CLEAR over");
-        run(&mut con, "PHEAN.CLEAR t");
-        std::fs::remove_file(&in_the_way).expect("the snapshot");
-    }
-    panic!("the machine is too slow for this test");
-}
-
 /// Tubes with jobs in every state and with every kind of past, in three databases. Nothing in them is due soon.
 #[track_caller]
 pub fn populate(server: &Server) {
@@ -805,4 +749,60 @@ fn a_fingerprint_sees_what_differs() {
         assert!(seen.iter().all(|before| *before != now), "{line}");
         seen.push(now);
     }
+}
+
+/// Where files cannot be written, Redis refuses every command that changes something. Jobs were handed out all the same,
+/// and came back as nobody could delete them, until they were buried.
+#[test]
+fn while_files_cannot_be_written_nothing_happens_by_itself() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&["save 3600 1"]);
+    let mut con = server.connect();
+    let in_the_way = server.dir().join("dump.rdb");
+    let save = |con: &mut Connection, status: &str| {
+        run(con, "BGSAVE");
+        eventually(|| {
+            let info = server.info("persistence");
+            info["rdb_bgsave_in_progress"] == "0" && info["rdb_last_bgsave_status"] == status
+        });
+    };
+    // On a slow machine the time is over before the save has failed: then again, with more of it.
+    for seconds in [1, 4, 16] {
+        run(&mut con, "PHEAN.PUT over x");
+        let over = reserved(&run(&mut con, &format!("PHEAN.RESERVE over TTR {seconds}"))).expect("a job");
+        let id = int(&run(&mut con, &format!("PHEAN.PUT t due DELAY {seconds}")));
+        let wait =
+            |timeout: u32| Blocked::start(&server, &["PHEAN.RESERVE", "t", "TIMEOUT", &timeout.to_string()]);
+        let (worker, brief) = (wait(1000), wait(2 * seconds));
+        std::fs::create_dir(&in_the_way).expect("the folder can be made");
+        save(&mut con, "err");
+        let is_delayed =
+            |con: &mut Connection| job_field(con, "t", id, "state").as_deref() == Some("delayed");
+        let is_held = |con: &mut Connection| stat(con, "over", "current-jobs-reserved") == 1;
+        let is_in_time = is_delayed(&mut con) && is_held(&mut con);
+        if is_in_time {
+            for line in ["PHEAN.PUT t x", "PHEAN.RESERVE t", &format!("PHEAN.DELETE over {}", over.lease)] {
+                let words: Vec<&str> = line.split(' ').collect();
+                assert!(err(&mut con, &words).starts_with("MISCONF "), "{line}");
+            }
+            // The second wait is over later than the job's delay and the reservation: nothing became of these.
+            assert_eq!(brief.join().unwrap(), Value::Nil);
+            assert!(is_delayed(&mut con) && is_held(&mut con) && !worker.is_over());
+        }
+        // What is overdue happens as soon as the disk is well.
+        std::fs::remove_dir(&in_the_way).expect("it is empty");
+        save(&mut con, "ok");
+        let job = reserved(&worker.join().unwrap()).expect("it is served");
+        eventually(|| !is_held(&mut con));
+        if is_in_time {
+            assert_eq!((job.id, job.attempt), (id, 1));
+            return;
+        }
+        run(&mut con, "PHEAN.CLEAR over");
+        run(&mut con, "PHEAN.CLEAR t");
+        std::fs::remove_file(&in_the_way).expect("the snapshot");
+    }
+    panic!("the machine is too slow for this test");
 }

@@ -72,8 +72,6 @@ impl State {
             | flag::LUA
             | flag::MULTI;
         self.means.door.calm.flags = None;
-        // Commands have run, perhaps.
-        self.means.door.leave_tube();
         if !self.means.door.is_listening() {
             return;
         }
@@ -114,8 +112,6 @@ impl State {
         // The event loop is awake.
         self.timer.about_to_sleep = false;
         self.means.door.reads = 0;
-        // Clients that track keys by prefix are told once of each turn in which one changed.
-        self.means.door.leave_tube();
         self.run_due(ctx, flags, None);
         let mut last = self.means.door.take_tube();
         if self.broker.has_deliveries() {
@@ -128,6 +124,7 @@ impl State {
             self.let_go_at_once();
         }
         self.means.door.keep_tube(last);
+        self.means.door.leave_tube();
         self.means.door.send_all();
         self.settle(ctx);
         let is_done = !self.has_work();

@@ -47,7 +47,6 @@ impl State {
         {
             refusal = look_at_user(ctx, &inside.memory).err();
         }
-        self.means.door.leave_tube();
         self.means.found.alone(true);
         self.run_due(ctx, flags, refusal);
         self.means.found.alone(false);
@@ -109,7 +108,8 @@ impl State {
 }
 
 impl Door {
-    /// Other commands may run, or have run, and begin to watch the tube that was last worked on.
+    /// The turn is over: other commands may run, and begin to watch the tube that was last worked on, and clients that track
+    /// keys by prefix are told once of each turn in which one changed.
     pub(super) fn leave_tube(&mut self) {
         self.inside.iter_mut().for_each(|inside| inside.last.leave());
     }
