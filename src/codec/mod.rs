@@ -9,8 +9,10 @@
 //! ```
 //!
 //! A snapshot is a row of pieces. A chunk is up to 128 jobs, column by column. Many stand in one piece, and the bodies
-//! of each are a piece that follows, one body after the other, as they lie in memory before and after: they are not
-//! copied. Only where a chunk's bodies are short, they stand right behind it. So a small tube is a single piece.
+//! of each follow, one body after the other, as they lie in memory before and after: in a piece of their own, or in
+//! several where they are neither short nor very long. Redis compresses each piece alone, and that takes the less time
+//! for a byte, the shorter the text it has to look back on. Only where a chunk's bodies are short, they stand right
+//! behind it. So a small tube is a single piece.
 //!
 //! A change, a header and a chunk are what bincode 2 makes of the types of [`queue`](crate::queue) in its standard
 //! configuration (little endian, variable-length integers). When one of those types changes, its old form is
@@ -40,6 +42,13 @@ const CHUNKS_BYTES: usize = 4 * 1024;
 
 /// Bodies of no more bytes in all stand behind their chunk.
 const SHORT_BYTES: usize = 1024;
+
+/// Bodies of no more than [`PARTED_BYTES`] in all are pieces of so many. Redis then compresses 12,200 bytes in 79 % of
+/// the time, to 105 % of the size.
+const BODIES_PIECE_BYTES: usize = 6 * 1024;
+
+/// Of more bytes bodies are one piece, which is not copied when it is loaded.
+const PARTED_BYTES: usize = 24 * 1024;
 
 /// Bytes that are no event or snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,7 +175,7 @@ pub fn save_snapshot(tube: &Tube, mut emit: impl FnMut(&[u8])) {
     for (chunk, bodies) in tube.chunks() {
         if chunks.len() >= CHUNKS_BYTES || copied >= PART_BYTES {
             emit(&chunks);
-            long.drain(..).for_each(|bodies: Cow<'_, [u8]>| emit(&bodies));
+            long.drain(..).for_each(|bodies: Cow<'_, [u8]>| emit_bodies(&bodies, &mut emit));
             chunks.clear();
             copied = 0;
         }
@@ -180,8 +189,14 @@ pub fn save_snapshot(tube: &Tube, mut emit: impl FnMut(&[u8])) {
     }
     if !chunks.is_empty() {
         emit(&chunks);
-        long.iter().for_each(|bodies| emit(bodies));
+        long.iter().for_each(|bodies| emit_bodies(bodies, &mut emit));
     }
+}
+
+/// Writes the bodies of a chunk that do not stand behind it.
+fn emit_bodies(bodies: &[u8], emit: &mut impl FnMut(&[u8])) {
+    let piece = if bodies.len() <= PARTED_BYTES { BODIES_PIECE_BYTES } else { bodies.len() };
+    bodies.chunks(piece).for_each(emit);
 }
 
 fn write_head(tube: &Tube, bytes: &mut Vec<u8>) {
@@ -212,8 +227,40 @@ pub struct Loader {
     /// A piece of chunks, of which those before `at` were read.
     chunks: Vec<u8>,
     at: usize,
-    /// The last chunk that was read, if its bodies are a piece that is still to come.
-    waiting: Option<Chunk<'static>>,
+    /// The last chunk that was read, if its bodies are still to come.
+    waiting: Option<Waiting>,
+}
+
+/// A chunk whose bodies are still to come.
+struct Waiting {
+    chunk: Chunk<'static>,
+    length: usize,
+    /// Those of which the pieces came.
+    bodies: Vec<u8>,
+}
+
+impl Waiting {
+    /// Takes the next piece of the bodies. A piece that is all of them is not copied.
+    fn take(&mut self, piece: Vec<u8>) -> Result<(), Corrupt> {
+        let missing = self.length - self.bodies.len();
+        if piece.is_empty() || piece.len() > missing {
+            return Err(Corrupt::Bytes);
+        }
+        if piece.len() == self.length {
+            self.bodies = piece;
+            return Ok(());
+        }
+        if self.length > PARTED_BYTES {
+            return Err(Corrupt::Bytes);
+        }
+        self.bodies.reserve_exact(missing);
+        self.bodies.extend_from_slice(&piece);
+        Ok(())
+    }
+
+    fn is_whole(&self) -> bool {
+        self.bodies.len() == self.length
+    }
 }
 
 impl Loader {
@@ -232,12 +279,16 @@ impl Loader {
         self.left > 0 || self.waiting.is_some()
     }
 
-    /// Takes the next piece. If it is bodies, they are not copied.
+    /// Takes the next piece.
     pub fn piece(&mut self, piece: Vec<u8>) -> Result<(), Corrupt> {
-        match self.waiting.take() {
-            Some(chunk) => self.jobs.add(&chunk, piece)?,
-            None if piece.is_empty() => return Err(Corrupt::Bytes),
-            None => (self.chunks, self.at) = (piece, 0),
+        if let Some(waiting) = &mut self.waiting {
+            waiting.take(piece)?;
+            let Some(whole) = self.waiting.take_if(|waiting| waiting.is_whole()) else { return Ok(()) };
+            self.jobs.add(&whole.chunk, whole.bodies)?;
+        } else if piece.is_empty() {
+            return Err(Corrupt::Bytes);
+        } else {
+            (self.chunks, self.at) = (piece, 0);
         }
         self.read_chunks()
     }
@@ -250,7 +301,7 @@ impl Loader {
             let length = chunk.body_bytes().ok_or(Corrupt::Bytes)?;
             if length > SHORT_BYTES {
                 self.at = self.chunks.len() - bytes.len();
-                self.waiting = Some(chunk.into_owned());
+                self.waiting = Some(Waiting { chunk: chunk.into_owned(), length, bodies: Vec::new() });
                 break;
             }
             let (bodies, rest) = bytes.split_at_checked(length).ok_or(Corrupt::Bytes)?;
@@ -362,9 +413,61 @@ mod tests {
             chunk(2, &[b'b'; 800], &[251, 0x20, 0x03]),
             chunk(3, &[], &[251, 0x44, 0x2f]),
         ];
-        assert_eq!(pieces[0], [head, &chunks.concat()].concat());
-        assert_eq!(pieces[1..], [vec![b'a'; 12_000], vec![b'c'; 12_100]]);
+        assert!(pieces[0] == [head, &chunks.concat()].concat());
+        let parts = [vec![b'a'; 6_144], vec![b'a'; 5_856], vec![b'c'; 6_144], vec![b'c'; 5_956]];
+        assert!(pieces[1..] == parts);
         assert_same(&tube, &load(&pieces).unwrap());
+        // In whatever pieces they come.
+        let (first, third) = (parts[..2].concat(), parts[2..].concat());
+        for cuts in [[0, 0], [1, 12_099], [11_999, 1]] {
+            let [a, c] = [first.split_at(cuts[0]), third.split_at(cuts[1])];
+            let cut = [a.0, a.1, c.0, c.1].into_iter().filter(|piece| !piece.is_empty());
+            let cut: Vec<Vec<u8>> = [&pieces[0][..]].into_iter().chain(cut).map(<[u8]>::to_vec).collect();
+            assert_same(&tube, &load(&cut).unwrap());
+        }
+    }
+
+    #[test]
+    fn very_long_bodies_are_one_piece() {
+        for (length, parts) in [(24 * 1024, 4), (24 * 1024 + 1, 1), (10_000_000, 1)] {
+            let mut tube = Tube::new(5);
+            let body = vec![b'a'; length];
+            tube.apply(200, &Change::Put { id: 1, pri: 3, delay_ms: 0, ttr_ms: 6, body: &body });
+            let pieces = pieces_of(&tube);
+            assert_eq!(pieces.len(), 1 + parts);
+            assert!(pieces[1..].concat() == body);
+            assert_same(&tube, &load(&pieces).unwrap());
+        }
+    }
+
+    #[test]
+    fn bodies_whose_pieces_do_not_make_them_up_are_corrupt() {
+        let tube = tube_of(1, |_| 8_000);
+        let pieces = pieces_of(&tube);
+        assert_eq!(pieces.iter().map(Vec::len).skip(1).collect::<Vec<_>>(), [6_144, 1_856]);
+        let with = |bodies: &[usize]| {
+            let bodies = bodies.iter().map(|length| vec![b'x'; *length]);
+            load(&[pieces[0].clone()].into_iter().chain(bodies).collect::<Vec<_>>())
+        };
+        for bodies in [&[8_000][..], &[6_144, 1_856], &[4_000, 1, 3_999]] {
+            assert_same(&tube, &with(bodies).unwrap());
+        }
+        for bodies in [
+            &[][..],
+            &[6_144],
+            &[6_144, 1_855],
+            &[6_144, 1_857],
+            &[8_001],
+            &[0, 8_000],
+            &[6_144, 0, 1_856],
+            &[6_144, 8_000],
+            &[8_000, 1],
+        ] {
+            assert_eq!(with(bodies).err(), Some(Corrupt::Bytes), "{bodies:?}");
+        }
+        // Nothing is kept for bodies that are long by their lengths only.
+        let long = pieces_of(&tube_of(1, |_| 100_000));
+        assert_eq!(load(&[long[0].clone(), vec![b'x'; 99_999], vec![b'x']]).err(), Some(Corrupt::Bytes));
     }
 
     /// Every byte of a snapshot of jobs in all states, set to whatever may make it lie: it is refused, or what it
