@@ -5,7 +5,6 @@ use crate::queue::{Counts, Job, Order, State, Totals, Tube, decide};
 
 use super::args::{self, Keyword};
 use super::error::CommandError;
-use super::reply::lease;
 use super::{Call, Done, Reply, glob, number};
 
 /// `PHEAN.PEEK tube id` / `PHEAN.PEEK tube READY|DELAYED|BURIED|RESERVED`
@@ -112,7 +111,7 @@ pub fn claimed<W: World, R: Reply>(call: &mut Call<'_, W, R>) -> Result<Done, Co
         ids.iter().filter_map(|id| tube.job(*id).and_then(|j| Some((j, j.reservation?))))
     {
         call.reply.array(4);
-        lease(call.reply, job.id, reservation.n);
+        call.reply.lease(job.id, reservation.n);
         call.reply.seconds(time_left_ms(&job, call.now_ms));
         call.reply.seconds(call.now_ms.saturating_sub(reservation.reserved_at_ms));
         call.reply.integer(reservation.worker);

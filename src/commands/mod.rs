@@ -28,7 +28,7 @@ use std::collections::BTreeSet;
 pub use args::Args;
 pub use error::{CommandError, quoted, seconds_text};
 pub use number::{leading_digits, seconds as parse_seconds};
-pub use reply::{Reply, Text};
+pub use reply::{Lease, Reply, Text};
 pub use table::{COMMANDS, Command, Keys, Verb};
 
 use crate::broker::{Broker, Key, Step, Wait, World};
@@ -196,7 +196,7 @@ fn make_each<W: World>(
 pub fn job_reply<R: Reply>(reply: &mut R, name: &[u8], job: &Held<'_>, now_ms: u64) {
     reply.array(5);
     reply.bytes(name);
-    reply::lease(reply, job.id, job.n);
+    reply.lease(job.id, job.n);
     reply.bytes(job.body);
     reply.integer(u64::from(job.attempt));
     reply.seconds(job.deadline_ms.saturating_sub(now_ms));

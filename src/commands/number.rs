@@ -15,29 +15,54 @@ fn leading_integer(text: &[u8]) -> Option<(u64, &[u8])> {
 /// Reads the number that the digits at the beginning of the text make, and returns what follows them; `None` if there
 /// is no digit, or if the number is above `u64::MAX`.
 pub fn leading_digits(text: &[u8]) -> Option<(u64, &[u8])> {
-    /// So many digits cannot overflow.
-    const FEW: usize = 19;
-    let (mut value, mut rest) = (0_u64, text);
-    // Ids and leases have 13 to 16 digits: two times eight fit.
-    for _ in 0..FEW / 8 {
-        let Some((eight, more)) = rest.split_first_chunk() else { break };
-        let Some(next) = eight_digits(*eight) else { break };
-        (value, rest) = (value * 100_000_000 + next, more);
+    // Ids and leases have 13 to 16 digits. So many cannot overflow.
+    let (first, digits) = up_to_eight(text, 0);
+    if digits < 8 {
+        return if digits == 0 { None } else { Some((first, &text[digits..])) };
     }
-    let read = text.len() - rest.len();
-    let mut digits = 0;
-    for byte in &rest[..rest.len().min(FEW - read)] {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            break;
-        }
-        value = value * 10 + u64::from(digit);
-        digits += 1;
+    let (second, more) = up_to_eight(text, 8);
+    let (value, rest) = (first * POWERS_OF_TEN[more] + second, &text[8 + more..]);
+    if more == 8 && rest.first().is_some_and(u8::is_ascii_digit) {
+        return more_digits(value, rest);
     }
-    if read + digits == FEW {
-        return more_digits(value, &rest[digits..]);
+    Some((value, rest))
+}
+
+const POWERS_OF_TEN: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
+/// The number that the digits from `at` on make, eight at most, and how many they are. `at` is no further than the end.
+///
+/// All eight are read at once, then made pairs, fours and one number by a multiplication each (after D. Lemire, "Quickly
+/// parsing eight digits", 2018). Where they are fewer, they are moved up as if zeros stood before them.
+#[inline(always)]
+fn up_to_eight(text: &[u8], at: usize) -> (u64, usize) {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let digits = eight_bytes(text, at) ^ (EACH * 0x30);
+    // A byte above 9 carries into its highest bit, or has that already. It can carry into the byte after it, too, where
+    // nothing is read any more.
+    let others = (digits.wrapping_add(EACH * 0x76) | digits) & (EACH * 0x80);
+    let count = others.trailing_zeros() as usize / 8;
+    if count == 0 {
+        return (0, 0);
     }
-    if read + digits == 0 { None } else { Some((value, &rest[digits..])) }
+    let digits = digits << (64 - 8 * count);
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_ffff_0000_ffff;
+    (fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff, count)
+}
+
+/// The bytes from `at` on, the first one lowest, and zeros where the text ends before.
+#[inline(always)]
+fn eight_bytes(text: &[u8], at: usize) -> u64 {
+    if let Some(eight) = text[at..].first_chunk() {
+        return u64::from_le_bytes(*eight);
+    }
+    let missing = 8 - (text.len() - at);
+    match text.last_chunk() {
+        // The last eight, without those before `at`.
+        Some(eight) if missing < 8 => u64::from_le_bytes(*eight) >> (8 * missing),
+        _ => text[at..].iter().rev().fold(0, |bytes, byte| bytes << 8 | u64::from(*byte)),
+    }
 }
 
 /// Goes on reading the digits of a number of which some were read.
@@ -48,19 +73,6 @@ fn more_digits(mut value: u64, mut text: &[u8]) -> Option<(u64, &[u8])> {
         text = rest;
     }
     Some((value, text))
-}
-
-/// The number that eight digits make; `None` if one of them is none. All eight are read at once, then made pairs, fours
-/// and one number by a multiplication each (after D. Lemire, "Quickly parsing eight digits", 2018).
-fn eight_digits(text: [u8; 8]) -> Option<u64> {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let digits = u64::from_le_bytes(text) ^ (EACH * 0x30);
-    // A byte above 9 carries into its highest bit, or has that already.
-    let are_digits = (digits.wrapping_add(EACH * 0x76) | digits) & (EACH * 0x80) == 0;
-    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8) & 0x00ff_00ff_00ff_00ff;
-    let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_ffff_0000_ffff;
-    let all = fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff;
-    are_digits.then_some(all)
 }
 
 /// Reads a job id, or a lease `ID-N`.

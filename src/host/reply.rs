@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, c_int};
 
-use crate::commands::{Reply, Text};
+use crate::commands::{Lease, Reply, Text};
 
 use super::api::{Ctx, flag};
 
@@ -11,16 +11,20 @@ pub(super) struct RedisReply {
     ctx: Ctx,
     /// The context's flags, once they were asked for.
     flags: Option<c_int>,
+    /// The last lease that was written.
+    lease: Option<Lease>,
+    /// The last time to run that was written, in milliseconds, as a text.
+    seconds: Option<(u64, Text)>,
 }
 
 impl RedisReply {
     pub(super) fn new(ctx: Ctx) -> RedisReply {
-        RedisReply { ctx, flags: None }
+        RedisReply { ctx, flags: None, lease: None, seconds: None }
     }
 
     /// To a client of which it is known what flags its contexts have.
     pub(super) fn with_flags(ctx: Ctx, flags: c_int) -> RedisReply {
-        RedisReply { ctx, flags: Some(flags) }
+        RedisReply { ctx, flags: Some(flags), lease: None, seconds: None }
     }
 }
 
@@ -31,6 +35,17 @@ impl Reply for RedisReply {
 
     fn bytes(&mut self, value: &[u8]) {
         self.ctx.reply_bytes(value);
+    }
+
+    fn lease(&mut self, id: u64, n: u64) {
+        let lease = match &mut self.lease {
+            Some(lease) => {
+                lease.set(id, n);
+                lease
+            }
+            None => self.lease.insert(Lease::new(id, n)),
+        };
+        self.ctx.reply_bytes(lease.as_bytes());
     }
 
     fn ok(&mut self) {
@@ -53,7 +68,12 @@ impl Reply for RedisReply {
         if *self.flags.get_or_insert_with(|| self.ctx.flags()) & flag::RESP3 != 0 {
             self.ctx.reply_double(ms as f64 / 1000.0);
         } else {
-            self.ctx.reply_bytes(Text::seconds(ms).as_bytes());
+            // Of several jobs, most have the same.
+            let text = match &mut self.seconds {
+                Some((last, text)) if *last == ms => text,
+                last => &last.insert((ms, Text::seconds(ms))).1,
+            };
+            self.ctx.reply_bytes(text.as_bytes());
         }
     }
 

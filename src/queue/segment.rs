@@ -407,18 +407,37 @@ impl Segment {
     }
 
     /// The living job in `slot`.
+    #[inline]
     pub(super) fn job(&self, slot: usize) -> Job<'_> {
-        let state = self.state(slot).unwrap_or(State::Ready);
-        Job {
+        let created_ms = self.created_ms(slot);
+        let job = Job {
             id: self.id(slot),
             pri: self.pris.get(slot),
-            created_ms: self.created_ms(slot),
+            created_ms,
             ttr_ms: self.ttrs_ms.get(slot),
+            state: State::Ready,
+            timing: Timing { at: created_ms, delay_ms: 0 },
+            reservation: None,
+            history: History::default(),
+            body: &self.bodies[self.body_range(slot)],
+        };
+        if self.ready.has(slot) && self.rare.has_nothing_of(slot) {
+            job
+        } else {
+            self.been_through(slot, job)
+        }
+    }
+
+    /// The job in `slot` with what it has been through.
+    #[inline(never)]
+    fn been_through<'a>(&'a self, slot: usize, job: Job<'a>) -> Job<'a> {
+        let state = self.state(slot).unwrap_or(State::Ready);
+        Job {
             state,
             timing: self.timing(slot, state),
             reservation: self.reservations.get(slot).map(PackedReservation::get),
             history: self.rare.history(slot).unwrap_or_default(),
-            body: &self.bodies[self.body_range(slot)],
+            ..job
         }
     }
 

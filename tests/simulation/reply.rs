@@ -124,6 +124,10 @@ impl Reply for Recorder {
     fn map(&mut self, pairs: usize) {
         self.push(Value::Map(Vec::new()), 2 * pairs);
     }
+    fn lease(&mut self, id: u64, n: u64) {
+        self.bytes(format!("{id}-{n}").as_bytes());
+    }
+
     fn seconds(&mut self, ms: u64) {
         self.push(Value::Seconds(ms), 0);
     }
