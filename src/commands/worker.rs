@@ -138,6 +138,7 @@ fn reserve_some<W: World, R: Reply>(
 }
 
 /// Decides to hand out a job, and writes that as the reply while the job is at hand: what is decided cannot fail.
+#[inline(always)]
 fn take<R: Reply>(job: &Job<'_>, now_ms: u64, worker: Worker, name: &[u8], reply: &mut R) -> Change<'static> {
     let change = decide::hand_out(job, now_ms, worker);
     if let Change::Reserve { id, n, worker, ttr_ms } = change {
@@ -148,6 +149,7 @@ fn take<R: Reply>(job: &Job<'_>, now_ms: u64, worker: Worker, name: &[u8], reply
 }
 
 /// Makes a reservation. Returns the job's id and the lease's number.
+#[inline(always)]
 fn make<W: World>(step: &mut Step<'_, W>, change: &Change<'_>) -> Option<(u64, u64)> {
     step.make(change);
     lease(change)

@@ -407,10 +407,13 @@ impl Segment {
     }
 
     /// The living job in `slot`.
-    #[inline]
     pub(super) fn job(&self, slot: usize) -> Job<'_> {
+        if !self.ready.has(slot) || !self.rare.has_nothing_of(slot) {
+            return self.job_of_any(slot);
+        }
+        // Ready, and nothing ever happened to it: so are nearly all that are handed out.
         let created_ms = self.created_ms(slot);
-        let job = Job {
+        Job {
             id: self.id(slot),
             pri: self.pris.get(slot),
             created_ms,
@@ -420,24 +423,23 @@ impl Segment {
             reservation: None,
             history: History::default(),
             body: &self.bodies[self.body_range(slot)],
-        };
-        if self.ready.has(slot) && self.rare.has_nothing_of(slot) {
-            job
-        } else {
-            self.been_through(slot, job)
         }
     }
 
-    /// The job in `slot` with what it has been through.
+    /// The same, whatever the job has been through.
     #[inline(never)]
-    fn been_through<'a>(&'a self, slot: usize, job: Job<'a>) -> Job<'a> {
+    fn job_of_any(&self, slot: usize) -> Job<'_> {
         let state = self.state(slot).unwrap_or(State::Ready);
         Job {
+            id: self.id(slot),
+            pri: self.pris.get(slot),
+            created_ms: self.created_ms(slot),
+            ttr_ms: self.ttrs_ms.get(slot),
             state,
             timing: self.timing(slot, state),
             reservation: self.reservations.get(slot).map(PackedReservation::get),
             history: self.rare.history(slot).unwrap_or_default(),
-            ..job
+            body: &self.bodies[self.body_range(slot)],
         }
     }
 
