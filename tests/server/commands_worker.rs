@@ -99,6 +99,36 @@ fn the_lowest_pri_goes_first_then_the_lowest_id() {
     assert!(take_ids(&mut con, "PHEAN.RESERVE emails COUNT 4294967295").is_empty());
 }
 
+/// What the text of a lease or of a time to run has in common with the one before is not written again.
+#[test]
+fn several_jobs_have_each_its_own_lease_and_ttr() {
+    if !has_module() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut con = server.connect();
+    let ttrs = ["60", "60", "90", "60.125", "60", "4294967295", "60"];
+    let ids: Vec<i64> = (0..40).map(|n| put(&mut con, &format!("t TTR {}", ttrs[n % ttrs.len()]))).collect();
+    for (n, id) in ids.iter().enumerate() {
+        // Some are gone, and some were reserved before, so that the next lease has another number.
+        if n % 5 == 1 {
+            assert_eq!(count(&mut con, &format!("PHEAN.DELETE t {id}")), 1);
+        } else if n % 5 == 3 {
+            let lease = take(&mut con, &format!("PHEAN.RESERVEJOB t {id}")).lease;
+            assert_eq!(count(&mut con, &format!("PHEAN.RELEASE t {lease}")), 1);
+        }
+    }
+    let left = (0..40).filter(|n| n % 5 != 1);
+    let expected: Vec<(i64, f64)> =
+        left.map(|n| (ids[n], ttrs[n % ttrs.len()].parse().expect("a number of seconds"))).collect();
+    let jobs = reserved_many(&run(&mut con, "PHEAN.RESERVE t COUNT 100"));
+    assert_eq!(jobs.iter().map(|job| (job.id, job.ttr)).collect::<Vec<_>>(), expected);
+    let leases: Vec<&str> = jobs.iter().map(|job| &*job.lease).collect();
+    let claimed = array(&run(&mut con, "PHEAN.CLAIMED t OLDEST"));
+    assert_eq!(claimed.iter().map(|claim| text(&array(claim)[0])).collect::<Vec<_>>(), leases);
+    assert_eq!(count(&mut con, &format!("PHEAN.DELETE t {}", leases.join(" "))), 32);
+}
+
 #[test]
 fn mreserve_takes_the_most_urgent_over_all_tubes() {
     if !has_module() {
