@@ -27,7 +27,10 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
         "arguments" => arguments_seeds(),
         "event" => event_seeds(),
-        "snapshot" => [0, 1, 3, 40].map(|jobs| joined(&pieces(&tube_of(jobs)))).to_vec(),
+        "snapshot" => {
+            let tubes = [0, 1, 3, 40].map(tube_of).into_iter().chain([tube_of_long_bodies()]);
+            tubes.map(|tube| joined(&pieces(&tube))).collect()
+        }
         _ => protocol_seeds(),
     }
 }
@@ -52,6 +55,17 @@ fn tube_of(jobs: u64) -> Tube {
             make(&mut tube, &Change::Bury { id, pri: 9 });
         }
     }
+    tube
+}
+
+/// A tube whose bodies are pieces of their own: several, and one.
+fn tube_of_long_bodies() -> Tube {
+    let mut tube = Tube::new(NOW_MS);
+    for (id, length) in [(1, 7_000), (2, 25_000)] {
+        let body = vec![b'x'; length];
+        make(&mut tube, &Change::Put { id, pri: 1, delay_ms: 0, ttr_ms: 1_000, body: &body });
+    }
+    assert_eq!(pieces(&tube).len(), 4);
     tube
 }
 
