@@ -1,5 +1,6 @@
 //! Replies to a Redis client.
 
+use std::cell::RefCell;
 use std::ffi::{CString, c_int};
 
 use crate::commands::{Lease, Reply, Text};
@@ -11,20 +12,28 @@ pub(super) struct RedisReply {
     ctx: Ctx,
     /// The context's flags, once they were asked for.
     flags: Option<c_int>,
-    /// The last lease that was written.
-    lease: Option<Lease>,
-    /// The last time to run that was written, in milliseconds, as a text.
-    seconds: Option<(u64, Text)>,
+}
+
+/// What was written last: the next lease and time to run mostly have much in common with them, or all.
+struct Written {
+    lease: Lease,
+    /// A time in milliseconds, and as a text.
+    seconds: (u64, Text),
+}
+
+thread_local! {
+    static WRITTEN: RefCell<Written> =
+        RefCell::new(Written { lease: Lease::new(0, 0), seconds: (0, Text::seconds(0)) });
 }
 
 impl RedisReply {
     pub(super) fn new(ctx: Ctx) -> RedisReply {
-        RedisReply { ctx, flags: None, lease: None, seconds: None }
+        RedisReply { ctx, flags: None }
     }
 
     /// To a client of which it is known what flags its contexts have.
     pub(super) fn with_flags(ctx: Ctx, flags: c_int) -> RedisReply {
-        RedisReply { ctx, flags: Some(flags), lease: None, seconds: None }
+        RedisReply { ctx, flags: Some(flags) }
     }
 }
 
@@ -38,14 +47,10 @@ impl Reply for RedisReply {
     }
 
     fn lease(&mut self, id: u64, n: u64) {
-        let lease = match &mut self.lease {
-            Some(lease) => {
-                lease.set(id, n);
-                lease
-            }
-            None => self.lease.insert(Lease::new(id, n)),
-        };
-        self.ctx.reply_bytes(lease.as_bytes());
+        WRITTEN.with_borrow_mut(|written| {
+            written.lease.set(id, n);
+            self.ctx.reply_bytes(written.lease.as_bytes());
+        });
     }
 
     fn ok(&mut self) {
@@ -68,12 +73,12 @@ impl Reply for RedisReply {
         if *self.flags.get_or_insert_with(|| self.ctx.flags()) & flag::RESP3 != 0 {
             self.ctx.reply_double(ms as f64 / 1000.0);
         } else {
-            // Of several jobs, most have the same.
-            let text = match &mut self.seconds {
-                Some((last, text)) if *last == ms => text,
-                last => &last.insert((ms, Text::seconds(ms))).1,
-            };
-            self.ctx.reply_bytes(text.as_bytes());
+            WRITTEN.with_borrow_mut(|Written { seconds, .. }| {
+                if seconds.0 != ms {
+                    *seconds = (ms, Text::seconds(ms));
+                }
+                self.ctx.reply_bytes(seconds.1.as_bytes());
+            });
         }
     }
 
