@@ -27,6 +27,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bincode::config::{Configuration, standard};
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
 use serde::{Deserialize, Serialize};
 
 use crate::queue::{Change, Chunk, Header, Invalid, Restore, Tube};
@@ -81,9 +83,20 @@ impl From<Invalid> for Corrupt {
 
 const FORMAT: Configuration = standard();
 
+/// Appends to a vector, which cannot fail. (As [`std::io::Write`] it could, for all that bincode knows.)
+struct Appender<'a>(&'a mut Vec<u8>);
+
+impl Writer for Appender<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
 fn encode(value: &impl Serialize, out: &mut Vec<u8>) {
-    // Writing into a Vec cannot fail, and none of our types refuses to be serialized.
-    let written = bincode::serde::encode_into_std_write(value, out, FORMAT);
+    // None of our types refuses to be serialized.
+    let written = bincode::serde::encode_into_writer(value, Appender(out), FORMAT);
     debug_assert!(written.is_ok());
 }
 
