@@ -595,4 +595,38 @@ mod tests {
         assert!(load(&[&pieces[..], &[Vec::new()]].concat()).is_err());
         assert!(load(&[&pieces[..2], &pieces[1..]].concat()).is_err());
     }
+
+    /// What a digest is made of: the head, and each job once, however many parts that is.
+    #[test]
+    fn contents_are_shown_once_in_parts() {
+        for jobs in [0, 1, 300, 1_000] {
+            let tube = tube_of(jobs, |_| 700);
+            let (mut shown, mut longest) = (Vec::new(), 0);
+            show_contents(&tube, |part| {
+                shown.extend_from_slice(part);
+                longest = longest.max(part.len());
+            });
+            assert!(longest < PART_BYTES + 1_000, "a part of {longest}");
+            let mut left = &shown[..];
+            check_version(&mut left).unwrap();
+            let head: Head = decode(&mut left).unwrap();
+            assert_eq!((head.jobs, head.header), (jobs, *tube.header()));
+            for job in tube.jobs() {
+                assert_eq!(decode::<crate::queue::Job<'_>>(&mut left), Ok(job));
+            }
+            assert!(left.is_empty());
+        }
+    }
+
+    /// Chunks hold no more and no fewer jobs than the head says.
+    #[test]
+    fn a_snapshot_counts_its_jobs() {
+        let mut pieces = pieces_of(&tube_of(3, |_| 2));
+        assert_eq!((pieces.len(), pieces[0][1]), (1, 3));
+        for (jobs, is_sound) in [(2, false), (3, true), (4, false)] {
+            pieces[0][1] = jobs;
+            let tube = Loader::new(&pieces[0]).and_then(Loader::finish);
+            assert_eq!(tube.is_ok(), is_sound, "{jobs} jobs");
+        }
+    }
 }

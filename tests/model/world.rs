@@ -238,7 +238,9 @@ impl World {
             Step::Remove { linger_ms } => {
                 let decided = decide::remove(&self.tube, now_ms, linger_ms);
                 let model = &self.model;
-                let expected = model.is_idle() && model.used_at_ms + linger_ms <= now_ms;
+                let until_ms = model.used_at_ms + linger_ms;
+                let is_for_long = until_ms < now_ms || linger_ms == 0 && until_ms == now_ms;
+                let expected = model.is_idle() && is_for_long;
                 assert_eq!(decided.is_some(), expected);
                 if let Some(change) = decided {
                     self.make(&change);

@@ -361,3 +361,137 @@ impl Segment {
         counts
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two ready jobs, with bodies of one byte.
+    fn sound() -> Chunk<'static> {
+        let same = Column::Same;
+        let (ids, created, pris, ttrs_ms, states, lengths) =
+            (same(1), same(0), same(5), same(7), same(0), same(1));
+        let few = Chunk::default();
+        Chunk { jobs: 2, after_id: 6, ids, since_ms: 9, created, pris, ttrs_ms, states, lengths, ..few }
+    }
+
+    /// Whether the chunk is refused once something about it is changed.
+    fn is_refused(bodies: usize, change: impl FnOnce(&mut Chunk<'static>)) -> bool {
+        let mut chunk = sound();
+        change(&mut chunk);
+        Segment::of_chunk(&chunk, vec![b'x'; bodies]).is_err()
+    }
+
+    #[test]
+    fn a_column_has_one_value_for_each_job() {
+        assert!(!is_refused(2, |_| {}));
+        let columns: [for<'c> fn(&'c mut Chunk<'static>) -> &'c mut Column<'static>; 6] = [
+            |chunk| &mut chunk.ids,
+            |chunk| &mut chunk.created,
+            |chunk| &mut chunk.pris,
+            |chunk| &mut chunk.ttrs_ms,
+            |chunk| &mut chunk.states,
+            |chunk| &mut chunk.lengths,
+        ];
+        for (number, column) in columns.into_iter().enumerate() {
+            // The states are all `ready`, and the lengths come to two bytes in any case.
+            let values: [&[u64]; 3] = match number {
+                4 => [&[0, 0], &[0], &[0, 0, 0]],
+                5 => [&[1, 1], &[2], &[1, 1, 0]],
+                _ => [&[1, 1], &[1], &[1, 1, 1]],
+            };
+            let refused = values.map(|values| {
+                let bytes: Vec<u8> = values.iter().map(|value| *value as u8).collect();
+                let small = is_refused(2, |chunk| *column(chunk) = Column::Small(Cow::Owned(bytes)));
+                assert_eq!(small, is_refused(2, |chunk| *column(chunk) = Column::Each(values.to_vec())));
+                small
+            });
+            assert_eq!(refused, [false, true, true], "column {number}");
+        }
+    }
+
+    #[test]
+    fn what_no_job_can_have_is_refused() {
+        const WIDE: u64 = 1 << 32;
+        let each = |a, b| Column::Each(vec![a, b]);
+        assert!(!is_refused(2, |chunk| chunk.ids = each(1, WIDE - 1)));
+        assert!(is_refused(2, |chunk| chunk.ids = each(1, WIDE)));
+        assert!(is_refused(2, |chunk| chunk.ids = Column::Same(0)));
+        assert!(is_refused(2, |chunk| chunk.ids = each(1, 0)));
+        assert!(!is_refused(2, |chunk| chunk.after_id = ID_MAX - 2));
+        assert!(is_refused(2, |chunk| chunk.after_id = ID_MAX - 1));
+        assert!(is_refused(2, |chunk| chunk.after_id = u64::MAX - 1));
+        assert!(is_refused(2, |chunk| chunk.created = each(0, WIDE)));
+        assert!(!is_refused(2, |chunk| chunk.since_ms = TIME_MAX_MS));
+        assert!(is_refused(2, |chunk| chunk.since_ms = TIME_MAX_MS + 1));
+        // The first is five milliseconds after the base, the second one not: clocks step back.
+        let stepping = |since_ms| {
+            move |chunk: &mut Chunk<'static>| (chunk.since_ms, chunk.created) = (since_ms, each(5, WIDE - 5))
+        };
+        assert!(!is_refused(2, stepping(TIME_MAX_MS - 5)));
+        assert!(is_refused(2, stepping(TIME_MAX_MS - 4)));
+        assert!(!is_refused(2, |chunk| chunk.pris = each(0, WIDE - 1)));
+        assert!(is_refused(2, |chunk| chunk.pris = each(0, WIDE)));
+        assert!(is_refused(2, |chunk| chunk.ttrs_ms = Column::Same(0)));
+        assert!(is_refused(2, |chunk| chunk.ttrs_ms = each(7, 0)));
+        assert!(!is_refused(2, |chunk| chunk.ttrs_ms = each(7, DURATION_MAX_MS)));
+        assert!(is_refused(2, |chunk| chunk.ttrs_ms = each(7, DURATION_MAX_MS + 1)));
+        assert!(is_refused(2, |chunk| chunk.states = each(0, 4)));
+    }
+
+    #[test]
+    fn a_chunk_is_no_more_than_a_segment_holds() {
+        for (jobs, refused) in [(0, true), (1, false), (128, false), (129, true), (255, true)] {
+            assert_eq!(is_refused(usize::from(jobs), |chunk| chunk.jobs = jobs), refused, "{jobs} jobs");
+        }
+        let half = BODIES_MAX / 2;
+        assert!(!is_refused(2 * half, |chunk| chunk.lengths = Column::Same(half as u64)));
+        assert!(is_refused(2 * half + 2, |chunk| chunk.lengths = Column::Same(half as u64 + 1)));
+        assert!(!is_refused(2 * half + 2, |chunk| {
+            (chunk.jobs, chunk.lengths) = (1, Column::Same(2 * half as u64 + 2));
+        }));
+    }
+
+    #[test]
+    fn entries_of_few_stand_in_order_and_name_jobs_that_are_there() {
+        let history = History { kicks: 1, ..History::default() };
+        let timing = Timing { at: 9, delay_ms: 3 };
+        let reservation = Reservation { n: 1, ttr_ms: 1, ..Reservation::default() };
+        let reserved = || Column::Same(State::Reserved as u64);
+        for (slots, refused) in [
+            (&[][..], false),
+            (&[0], false),
+            (&[1], false),
+            (&[0, 1], false),
+            (&[1, 0], true),
+            (&[0, 0], true),
+            (&[0, 1, 1], true),
+            (&[2], true),
+            (&[0, 1, 2], true),
+        ] {
+            let of = |slots: &[u8]| slots.to_vec();
+            assert_eq!(
+                is_refused(2, |chunk| chunk.histories =
+                    of(slots).into_iter().map(|s| (s, history)).collect()),
+                refused,
+                "histories {slots:?}"
+            );
+            assert_eq!(
+                is_refused(2, |chunk| chunk.timings = of(slots).into_iter().map(|s| (s, timing)).collect()),
+                refused,
+                "timings {slots:?}"
+            );
+            // Every reserved job has a reservation.
+            assert_eq!(
+                is_refused(2, |chunk| {
+                    chunk.states = reserved();
+                    chunk.reservations = of(slots).into_iter().map(|s| (s, reservation)).collect();
+                }),
+                slots != [0, 1],
+                "reservations {slots:?}"
+            );
+        }
+        // No other job has one.
+        assert!(is_refused(2, |chunk| chunk.reservations = vec![(1, reservation)]));
+    }
+}

@@ -363,4 +363,18 @@ mod tests {
         rows.shrink();
         assert_eq!(rows.bytes(), 3 * 4 * 4);
     }
+
+    #[test]
+    fn room_that_is_not_used_is_given_back() {
+        let (mut rows, mut start) = (Rows::new(10, 1_000), 0);
+        rows.expect(128);
+        for n in 0..20 {
+            let body_len = n as usize;
+            rows.push(Row { id: 10 + n * n, created_ms: 1_000 + n, start, body_len });
+            start += body_len;
+        }
+        assert_eq!(rows.bytes(), 3 * 128 * 4);
+        rows.shrink();
+        assert_eq!(rows.bytes(), 3 * 24 * 4);
+    }
 }
