@@ -56,10 +56,10 @@ pub fn snapshots(table: &mut Table, plan: &Plan) {
     let at_rest = filled.each_ref().map(|one| one.save(0).1);
     // Each in turn, time after time: what the machine's memory is like changes all of them alike.
     let batches = plan.saved / 50_000;
-    let saves = in_turn(plan.rounds.div_ceil(2), || filled.each_ref().map(|one| one.save(batches)));
+    let saves = in_turn(plan.rounds - 1, || filled.each_ref().map(|one| one.save(batches)));
     let sizes = filled.each_ref().map(|one| one.server.saved_bytes());
     filled.iter_mut().for_each(|one| one.server.stop());
-    let loads = in_turn(plan.rounds.min(5), || filled.each_mut().map(Filled::load));
+    let loads = in_turn(plan.rounds.min(3), || filled.each_mut().map(Filled::load));
     let others = [(1, "list"), (2, "stream")];
     for (n, name) in others {
         let rounds: Vec<(Cost, Cost)> = saves.iter().map(|round| (round[0].0, round[n].0)).collect();
