@@ -71,11 +71,11 @@ pub fn snapshots(table: &mut Table, plan: &Plan) {
     }
     let memory = filled.each_ref().map(|one| one.memory / 1e6);
     let copied = [0, 1, 2].map(|n: usize| median(saves.iter().map(|round| round[n].1)) / 1e3);
+    let bodies = (filled[0].jobs * BODY) as f64 / 1e6;
+    let by_work = [0, 1, 2].map(|n: usize| (copied[n] - at_rest[n] / 1e3) / bodies);
     for (n, name) in others {
-        let bodies = (filled[0].jobs * BODY) as f64 / 1e6;
-        let [phean, other] = [0, n].map(|n: usize| (copied[n] - at_rest[n] / 1e3) / bodies);
         let what = format!("copied on write by that work, for each MB of bodies, {name}");
-        table.ratio(&what, "KB", phean, other, Goal::AtMost(1.0));
+        table.ratio(&what, "KB", by_work[0], by_work[n], Goal::AtMost(1.0));
     }
     for (n, name) in others {
         let what = format!("copied on write in all, {name}");

@@ -256,18 +256,16 @@ impl Waiting {
     /// Takes the next piece of the bodies. A piece that is all of them is not copied.
     fn take(&mut self, piece: Vec<u8>) -> Result<(), Corrupt> {
         let missing = self.length - self.bodies.len();
-        if piece.is_empty() || piece.len() > missing {
+        let is_all = piece.len() == self.length;
+        if piece.is_empty() || piece.len() > missing || (self.length > PARTED_BYTES && !is_all) {
             return Err(Corrupt::Bytes);
         }
-        if piece.len() == self.length {
+        if is_all {
             self.bodies = piece;
-            return Ok(());
+        } else {
+            self.bodies.reserve_exact(missing);
+            self.bodies.extend_from_slice(&piece);
         }
-        if self.length > PARTED_BYTES {
-            return Err(Corrupt::Bytes);
-        }
-        self.bodies.reserve_exact(missing);
-        self.bodies.extend_from_slice(&piece);
         Ok(())
     }
 

@@ -408,10 +408,14 @@ impl Segment {
 
     /// The living job in `slot`.
     pub(super) fn job(&self, slot: usize) -> Job<'_> {
-        if !self.ready.has(slot) || !self.rare.has_nothing_of(slot) {
-            return self.job_of_any(slot);
-        }
-        // Ready, and nothing ever happened to it: so are nearly all that are handed out.
+        // Nearly all that are handed out are ready, and nothing ever happened to them.
+        let is_as_put = self.ready.has(slot) && self.rare.has_nothing_of(slot);
+        if is_as_put { self.job_as_put(slot) } else { self.job_of_any(slot) }
+    }
+
+    /// The job in `slot` as it was when it was put, but for its priority.
+    #[inline(always)]
+    fn job_as_put(&self, slot: usize) -> Job<'_> {
         let created_ms = self.created_ms(slot);
         Job {
             id: self.id(slot),
@@ -426,20 +430,16 @@ impl Segment {
         }
     }
 
-    /// The same, whatever the job has been through.
+    /// The job in `slot`, whatever it has been through.
     #[inline(never)]
     fn job_of_any(&self, slot: usize) -> Job<'_> {
         let state = self.state(slot).unwrap_or(State::Ready);
         Job {
-            id: self.id(slot),
-            pri: self.pris.get(slot),
-            created_ms: self.created_ms(slot),
-            ttr_ms: self.ttrs_ms.get(slot),
             state,
             timing: self.timing(slot, state),
             reservation: self.reservations.get(slot).map(PackedReservation::get),
             history: self.rare.history(slot).unwrap_or_default(),
-            body: &self.bodies[self.body_range(slot)],
+            ..self.job_as_put(slot)
         }
     }
 
